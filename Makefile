@@ -1,0 +1,75 @@
+# kube-ovn-ccm. `make help` lists what there is; `make demo` and `make test` are
+# the two commands of the README.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The same flags everywhere, so that all builds share one Go build cache.
+export CGO_ENABLED := 0
+export GOFLAGS := -trimpath -buildvcs=false
+
+VERSION := $(shell cat VERSION)
+COMMIT := $(shell git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null || echo unknown)
+STAMP := k8s.io/component-base/version
+LDFLAGS := -s -w -X $(STAMP).gitVersion=$(VERSION) -X $(STAMP).gitCommit=$(COMMIT)
+
+# The lab that `make demo` leaves up, and the one that `make test` uses.
+DEMO_LAB ?= demo
+TEST_LAB ?= e2e
+
+.PHONY: help
+help: ## Show this list
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: bin/lab ## Start a real cluster, install kube-ovn-ccm as a user would, walk through the guide; leaves the cluster up
+	@LAB_NAME=$(DEMO_LAB) hack/demo.sh
+
+.PHONY: demo-down
+demo-down: bin/lab ## End the cluster of `make demo`
+	@bin/lab down --name $(DEMO_LAB)
+
+.PHONY: test
+test: lint unit e2e ## Every check there is: lint, unit and packet tests, the cluster tests
+	@echo "make test: every check passed"
+
+.PHONY: lint
+lint: bin/golangci-lint ## golangci-lint over both modules, and the formatting of the module files
+	bin/golangci-lint run ./...
+	cd test/e2e && ../../bin/golangci-lint run ./...
+
+.PHONY: unit
+unit: ## Unit tests, and the packet tests in network namespaces (needs root)
+	go test -count=1 ./...
+	cd test/e2e && go test -count=1 $$(go list ./... | grep -v /suite)
+
+.PHONY: e2e
+e2e: bin/lab ## The cluster tests on a cluster of their own
+	LAB_NAME=$(TEST_LAB) hack/e2e.sh
+
+.PHONY: fuzz
+fuzz: ## Each fuzz test for 20 s
+	hack/fuzz.sh 20s
+
+.PHONY: build
+build: bin/kube-ovn-ccm bin/lb-gateway bin/lab ## The programs, into bin/
+
+.PHONY: images
+images: bin/lab ## The two product images as OCI archives, into bin/images/
+	bin/lab images --output bin/images
+
+.PHONY: clean
+clean: ## Remove bin/ (the lab's cache stays; `bin/lab build --help` says where it is)
+	rm -rf bin
+
+# Go decides what is up to date, so these are always asked for.
+.PHONY: bin/kube-ovn-ccm bin/lb-gateway bin/lab bin/golangci-lint
+bin/kube-ovn-ccm bin/lb-gateway:
+	go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(@F)
+
+bin/lab:
+	cd test/e2e && go build -o ../../bin/lab ./cmd/lab
+
+bin/golangci-lint:
+	cd tools && go build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
