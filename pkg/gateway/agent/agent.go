@@ -1,0 +1,284 @@
+// Package agent is the program of a gateway Pod: it makes the kernel agree
+// with the document, at start, on change and every few seconds.
+//
+// It keeps nothing that it could not find again. Killed at any moment it
+// leaves a kernel that goes on forwarding, and its next start finishes what
+// was begun.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"k8s.io/klog/v2"
+
+	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/arp"
+	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/desired"
+	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/spec"
+)
+
+// Config says where an agent finds things.
+type Config struct {
+	// Document is the path of the document.
+	Document string
+	// StatusDir is the directory of the status file.
+	StatusDir string
+	// ClusterInterface is the Pod's primary interface.
+	ClusterInterface string
+	// Resync is the time between two looks at the kernel when nothing
+	// changes.
+	Resync time.Duration
+}
+
+// retry is the time to the next attempt after one that failed.
+const retry = time.Second
+
+// Kernel is the state that the agent reads and writes.
+type Kernel interface {
+	Facts(cluster, attachment string) (desired.Facts, error)
+	Read(want desired.State, attachment string) (desired.State, error)
+	Apply(desired.Op) error
+	Forget(func(desired.Flow) bool) (uint, error)
+	DropAddress(link string, prefix netip.Prefix) error
+}
+
+// Neighbours is the link on which the addresses are announced.
+type Neighbours interface {
+	Probe(ctx context.Context, address netip.Addr) (net.HardwareAddr, error)
+	Announce(address netip.Addr) error
+	Close() error
+}
+
+// Agent is one gateway's agent. Everything happens in the goroutine of Run.
+type Agent struct {
+	config Config
+	kernel Kernel
+	dial   func(link string) (Neighbours, error)
+
+	document *spec.Document // the last good one; nil if there was none
+	applied  string         // hash of the document that the kernel agrees with
+	flows    bool           // connection tracking agrees with the document
+	carrier  bool           // the attachment had a carrier at the last look
+	announce announcer
+	reason   string // the last reason that was logged
+}
+
+// New returns an agent for the network namespace of the process.
+func New(config Config, kernel Kernel) *Agent {
+	return &Agent{
+		config: config,
+		kernel: kernel,
+		dial:   func(link string) (Neighbours, error) { return arp.Dial(link) },
+		reason: "starting",
+	}
+}
+
+// sync makes the kernel agree with the document on disk and writes the status.
+// It returns an error only for what cannot heal.
+func (a *Agent) sync(ctx context.Context) (serving bool, err error) {
+	log := klog.FromContext(ctx)
+	err = a.reconcile(ctx)
+	if ctx.Err() != nil {
+		return false, nil
+	}
+	status := Status{Serving: err == nil, Applied: a.applied, Time: time.Now()}
+	if err != nil {
+		status.Reason = err.Error()
+	}
+	if status.Reason != a.reason {
+		if err != nil {
+			log.Error(err, "The gateway is not serving")
+		} else {
+			log.Info("The gateway is serving", "document", a.applied)
+		}
+		a.reason = status.Reason
+	}
+	if fatal(err) {
+		return false, errors.Join(err, status.write(a.config.StatusDir))
+	}
+	if err := status.write(a.config.StatusDir); err != nil {
+		log.Error(err, "The probes will not see the present state")
+	}
+	return status.Serving, nil
+}
+
+func (a *Agent) reconcile(ctx context.Context) error {
+	hash, documentErr := a.load(ctx)
+	if a.document == nil {
+		return documentErr
+	}
+	// With a bad document on disk the kernel still agrees with the last good
+	// one: what is served stays served.
+	if err := a.converge(ctx); err != nil {
+		return errors.Join(documentErr, err)
+	}
+	if documentErr == nil {
+		a.applied = hash
+	}
+	return documentErr
+}
+
+// load takes over the document on disk if it is one that can be served.
+func (a *Agent) load(ctx context.Context) (hash string, err error) {
+	b, err := os.ReadFile(a.config.Document)
+	if err != nil {
+		return "", fmt.Errorf("read the gateway document: %w", err)
+	}
+	d, err := spec.Parse(b)
+	if err != nil {
+		return "", err
+	}
+	if err := desired.Supported(d); err != nil {
+		return "", fmt.Errorf("gateway document: %w", err)
+	}
+	hash = spec.Hash(b)
+	if hash != a.applied {
+		klog.FromContext(ctx).V(2).Info("Read a document", "document", hash, "service", d.Service.Namespace+"/"+d.Service.Name, "ports", len(d.Ports))
+	}
+	a.document = d
+	return hash, nil
+}
+
+// converge makes the kernel agree with the last good document.
+func (a *Agent) converge(ctx context.Context) error {
+	link := a.document.Interface
+	facts, err := a.kernel.Facts(a.config.ClusterInterface, link)
+	if err != nil {
+		return err
+	}
+	want, err := desired.Build(a.document, facts)
+	if err != nil {
+		return err
+	}
+	have, err := a.kernel.Read(want, link)
+	if err != nil {
+		return err
+	}
+	ops := desired.Diff(want, have)
+	if err := a.apply(ctx, ops); err != nil {
+		return err
+	}
+	if len(ops) > 0 {
+		if have, err = a.kernel.Read(want, link); err != nil {
+			return err
+		}
+		if rest := desired.Diff(want, have); len(rest) > 0 {
+			return fmt.Errorf("the kernel does not keep what it was given: still to do: %s (%d in all)", rest[0], len(rest))
+		}
+	}
+	if err := a.checkCarrier(); err != nil {
+		return err
+	}
+	a.announceNow(ctx, time.Now(), want.Addresses)
+	return nil
+}
+
+// apply does the steps. The addresses come last, by Diff; before the first of
+// them connection tracking is put right, so that no flow is on an old way when
+// the address appears.
+func (a *Agent) apply(ctx context.Context, ops []desired.Op) error {
+	log := klog.FromContext(ctx)
+	for _, op := range ops {
+		if _, ok := op.Object.(desired.Filter); ok {
+			a.flows = false
+		}
+		address, ok := op.Object.(desired.Address)
+		taking := ok && op.Verb == desired.Add
+		if taking {
+			if err := a.forget(ctx); err != nil {
+				return err
+			}
+			if err := a.claim(ctx, address); err != nil {
+				return err
+			}
+		}
+		if err := a.kernel.Apply(op); err != nil {
+			return err
+		}
+		if taking {
+			a.announce.restart()
+			a.announceNow(ctx, time.Now(), []desired.Address{address})
+		}
+		log.V(2).Info("Changed the kernel", "step", op.String())
+	}
+	return a.forget(ctx)
+}
+
+// forget deletes what connection tracking knows against the document, once
+// after each change of the filters and once after each start.
+func (a *Agent) forget(ctx context.Context) error {
+	if a.flows {
+		return nil
+	}
+	n, err := a.kernel.Forget(desired.Stale(a.document))
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		klog.FromContext(ctx).V(2).Info("Deleted stale connection tracking entries", "entries", n)
+	}
+	a.flows = true
+	return nil
+}
+
+// claim asks the link whether an address may be taken.
+func (a *Agent) claim(ctx context.Context, address desired.Address) error {
+	// Without a carrier the question would go nowhere and its silence would
+	// be taken for a yes.
+	if err := a.checkCarrier(); err != nil {
+		return err
+	}
+	link, err := a.dial(address.Link)
+	if err != nil {
+		return err
+	}
+	defer link.Close()
+	holder, err := link.Probe(ctx, address.Prefix.Addr())
+	if err != nil {
+		return err
+	}
+	if holder != nil {
+		return fmt.Errorf("address %s is in use on the network by MAC %s", address.Prefix.Addr(), holder)
+	}
+	return nil
+}
+
+// checkCarrier reports an attachment that carries nothing. When it is back,
+// the switches behind it may have forgotten us: the addresses are announced
+// anew.
+func (a *Agent) checkCarrier() error {
+	facts, err := a.kernel.Facts(a.config.ClusterInterface, a.document.Interface)
+	if err != nil {
+		return err
+	}
+	if !facts.Attachment.Carrier {
+		a.carrier = false
+		return fmt.Errorf("interface %s has no carrier: is the attachment's master interface on this node up?", facts.Attachment.Name)
+	}
+	if !a.carrier {
+		a.carrier = true
+		a.announce.restart()
+	}
+	return nil
+}
+
+// shutdown gives the addresses back, so that another gateway can take them at
+// once. The rest stays: what is in flight is still forwarded.
+func (a *Agent) shutdown(ctx context.Context) error {
+	if a.document == nil {
+		return nil
+	}
+	var errs []error
+	for _, f := range a.document.Families {
+		errs = append(errs, a.kernel.DropAddress(a.document.Interface, f.Address))
+	}
+	status := Status{Applied: a.applied, Reason: "the gateway is terminating", Time: time.Now()}
+	errs = append(errs, status.write(a.config.StatusDir))
+	klog.FromContext(ctx).Info("Gave the addresses back")
+	return errors.Join(errs...)
+}

@@ -1,0 +1,123 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
+	"k8s.io/klog/v2"
+
+	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/desired"
+	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/kernel"
+)
+
+// settle is how long the document's directory must be quiet before it is
+// read: replacing a mounted ConfigMap is a handful of events.
+const settle = 20 * time.Millisecond
+
+// Run serves until ctx ends, then gives the addresses back and returns nil. It
+// returns an error only for what cannot heal while the Pod lives.
+func (a *Agent) Run(ctx context.Context) error {
+	changes, err := watch(filepath.Dir(a.config.Document))
+	if err != nil {
+		return &kernel.FatalError{Err: err}
+	}
+	defer changes.Close()
+	children := make(chan os.Signal, 1)
+	signal.Notify(children, unix.SIGCHLD)
+	defer signal.Stop(children)
+
+	look := time.NewTimer(0)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return a.shutdown(context.WithoutCancel(ctx))
+		case <-changes.Events:
+			look.Reset(settle)
+		case err := <-changes.Errors:
+			klog.FromContext(ctx).Error(err, "Watching the document failed; it is still read every few seconds")
+			look.Reset(settle)
+		case <-children:
+			reap()
+		case <-look.C:
+			serving, err := a.sync(ctx)
+			reap()
+			if err != nil {
+				return err
+			}
+			look.Reset(a.pause(serving, time.Now()))
+		}
+	}
+}
+
+// pause is the time until the next look: the next resync, or earlier if
+// something failed or an announcement is due.
+func (a *Agent) pause(serving bool, now time.Time) time.Duration {
+	if !serving {
+		return retry
+	}
+	return min(a.config.Resync, max(a.announce.next.Sub(now), 0))
+}
+
+// watch watches a directory, not the file in it: a mounted ConfigMap changes
+// by a symbolic link that is replaced.
+func watch(dir string) (*fsnotify.Watcher, error) {
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		return nil, fmt.Errorf("watch %s: %w", dir, err)
+	}
+	if err := w.Add(dir); err != nil {
+		return nil, errors.Join(fmt.Errorf("watch %s: %w", dir, err), w.Close())
+	}
+	return w, nil
+}
+
+// reap collects processes that were orphaned to PID 1: operators run things
+// in the Pod. It runs between the agent's own programs, never beside them, so
+// that it cannot take the exit status of one of those.
+func reap() {
+	if os.Getpid() != 1 {
+		return
+	}
+	for {
+		pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
+		if pid <= 0 || err != nil {
+			return
+		}
+	}
+}
+
+func fatal(err error) bool {
+	_, ok := errors.AsType[*kernel.FatalError](err)
+	return ok
+}
+
+var _ Kernel = (*kernel.Kernel)(nil)
+
+// Plan returns what the document on disk asks for and the steps that the
+// kernel is away from it, without doing anything.
+func Plan(config Config, k Kernel) (want desired.State, steps []desired.Op, err error) {
+	a := &Agent{config: config, kernel: k}
+	if _, err := a.load(context.Background()); err != nil {
+		return want, nil, err
+	}
+	facts, err := k.Facts(config.ClusterInterface, a.document.Interface)
+	if err != nil {
+		return want, nil, err
+	}
+	if want, err = desired.Build(a.document, facts); err != nil {
+		return want, nil, err
+	}
+	have, err := k.Read(want, a.document.Interface)
+	if err != nil {
+		return want, nil, err
+	}
+	return want, desired.Diff(want, have), nil
+}

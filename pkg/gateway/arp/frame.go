@@ -1,0 +1,99 @@
+// Package arp speaks the little ARP that a gateway needs: it asks whether an
+// address is free and it tells the link who has it. It reads and writes whole
+// Ethernet frames, because the question is asked before the address exists.
+package arp
+
+import (
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+)
+
+// The operations of RFC 826.
+const (
+	Request uint16 = 1
+	Reply   uint16 = 2
+)
+
+const (
+	etherTypeARP  = 0x0806
+	etherTypeIPv4 = 0x0800
+	frameLen      = 14 + 28
+)
+
+var broadcast = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+
+// Packet is an ARP packet for IPv4 over Ethernet.
+type Packet struct {
+	Operation uint16
+	SenderMAC net.HardwareAddr
+	SenderIP  netip.Addr
+	TargetMAC net.HardwareAddr
+	TargetIP  netip.Addr
+}
+
+// Frame renders the packet as a broadcast Ethernet frame. The addresses must
+// be IPv4 and the hardware addresses six bytes long.
+func (p Packet) Frame() []byte {
+	b := make([]byte, 0, frameLen)
+	b = append(b, broadcast...)
+	b = append(b, p.SenderMAC...)
+	b = binary.BigEndian.AppendUint16(b, etherTypeARP)
+	b = binary.BigEndian.AppendUint16(b, 1) // hardware type: Ethernet
+	b = binary.BigEndian.AppendUint16(b, etherTypeIPv4)
+	b = append(b, 6, 4)
+	b = binary.BigEndian.AppendUint16(b, p.Operation)
+	b = append(b, p.SenderMAC...)
+	b = append(b, p.SenderIP.AsSlice()...)
+	b = append(b, p.TargetMAC...)
+	return append(b, p.TargetIP.AsSlice()...)
+}
+
+// Parse reads an Ethernet frame; the error says why it is no ARP packet for
+// IPv4 over Ethernet. Frames may be padded.
+func Parse(b []byte) (Packet, error) {
+	switch {
+	case len(b) < frameLen:
+		return Packet{}, errors.New("frame is shorter than an ARP packet")
+	case binary.BigEndian.Uint16(b[12:]) != etherTypeARP:
+		return Packet{}, errors.New("frame is not ARP")
+	case binary.BigEndian.Uint16(b[14:]) != 1 || binary.BigEndian.Uint16(b[16:]) != etherTypeIPv4 || b[18] != 6 || b[19] != 4:
+		return Packet{}, errors.New("ARP packet is not about IPv4 over Ethernet")
+	}
+	return Packet{
+		Operation: binary.BigEndian.Uint16(b[20:]),
+		SenderMAC: net.HardwareAddr(append([]byte(nil), b[22:28]...)),
+		SenderIP:  netip.AddrFrom4([4]byte(b[28:32])),
+		TargetMAC: net.HardwareAddr(append([]byte(nil), b[32:38]...)),
+		TargetIP:  netip.AddrFrom4([4]byte(b[38:42])),
+	}, nil
+}
+
+// probe is the question of RFC 5227 section 2.1.1. Its sender has no address,
+// so that nobody's cache changes.
+func probe(mac net.HardwareAddr, address netip.Addr) Packet {
+	return Packet{Request, mac, netip.IPv4Unspecified(), make(net.HardwareAddr, 6), address}
+}
+
+// announcements are the two forms of a gratuitous ARP. Some hosts update
+// their cache by requests only and some by replies only, so both are sent.
+func announcements(mac net.HardwareAddr, address netip.Addr) []Packet {
+	return []Packet{
+		{Request, mac, address, make(net.HardwareAddr, 6), address},
+		{Reply, mac, address, mac, address},
+	}
+}
+
+// claimant returns the hardware address of a host other than self that uses
+// the address or is about to: it speaks from it, or it probes for it too.
+func (p Packet) claimant(self net.HardwareAddr, address netip.Addr) (net.HardwareAddr, bool) {
+	if p.SenderMAC.String() == self.String() {
+		return nil, false
+	}
+	probing := p.Operation == Request && p.SenderIP.IsUnspecified() && p.TargetIP == address
+	if p.SenderIP == address || probing {
+		return p.SenderMAC, true
+	}
+	return nil, false
+}

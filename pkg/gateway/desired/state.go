@@ -1,0 +1,194 @@
+// Package desired decides, without touching anything, what the kernel of a
+// gateway Pod should hold for a document, and by which steps it gets there.
+package desired
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/spec"
+)
+
+// Table is the routing table that the guide shows for traffic between the
+// attachment and the cluster.
+const Table = 100
+
+// Priorities of the policy rules. The guide shows the two iif rules. The
+// third keeps what the gateway itself answers from the load balancer's
+// address (ping, ICMP errors) on the attachment, also towards clients behind
+// a router.
+const (
+	PriorityFromAddress    = 32763
+	PriorityFromCluster    = 32764
+	PriorityFromAttachment = 32765
+)
+
+// Link is what is known of one interface.
+type Link struct {
+	// Name is the interface's name in the Pod.
+	Name string
+	// Up says whether it is administratively up.
+	Up bool
+	// Carrier says whether it can carry frames now.
+	Carrier bool
+}
+
+// Facts are the properties of the Pod that the document does not know.
+type Facts struct {
+	// Cluster is the Pod's primary interface, eth0.
+	Cluster Link
+	// Attachment is the interface of the document, net1.
+	Attachment Link
+	// ClusterGateway is the next hop of the main table's default route on
+	// the cluster's interface; the zero Addr if there is none.
+	ClusterGateway netip.Addr
+}
+
+// State is a part of the kernel's state: the part that a gateway owns.
+type State struct {
+	// Up are the interfaces that are up.
+	Up []Up
+	// Settings are per-interface IPv4 settings.
+	Settings []Setting
+	// Filters are iptables rules, in the order in which they are added.
+	Filters []Filter
+	// Routes are the routes of Table.
+	Routes []Route
+	// Rules are the policy rules that look up Table.
+	Rules []Rule
+	// Addresses are the addresses of the attachment's interface.
+	Addresses []Address
+}
+
+// Up says that an interface is up.
+type Up struct{ Link string }
+
+// String names the object as an operator would.
+func (u Up) String() string { return fmt.Sprintf("link %s up", u.Link) }
+
+// Setting is one per-interface IPv4 setting: net.ipv4.conf.<Link>.<Key>.
+type Setting struct {
+	Link  string
+	Key   string
+	Value int
+}
+
+// String is the setting as sysctl(8) would take it.
+func (s Setting) String() string {
+	return fmt.Sprintf("net.ipv4.conf.%s.%s=%d", s.Link, s.Key, s.Value)
+}
+
+// Filter is one iptables rule.
+type Filter struct {
+	Table, Chain string
+	// Spec is the rule as "iptables -S" prints it, after "-A <chain> ".
+	Spec string
+}
+
+// String is the rule in the form of iptables-save(8).
+func (f Filter) String() string {
+	return fmt.Sprintf("iptables -t %s -A %s %s", f.Table, f.Chain, f.Spec)
+}
+
+// Route is one route of Table.
+type Route struct {
+	To netip.Prefix
+	// Via is the next hop; the zero Addr for destinations on the link.
+	Via  netip.Addr
+	Link string
+	// Metric and Kind are zero for every route of ours; they are here so
+	// that others are told from ours. Kind is the kernel's route type.
+	Metric, Kind int
+}
+
+// String is the route as ip-route(8) would take it.
+func (r Route) String() string {
+	s := "route " + r.To.String()
+	if r.Via.IsValid() {
+		s += " via " + r.Via.String()
+	}
+	return fmt.Sprintf("%s dev %s table %d", s, r.Link, Table)
+}
+
+// Rule is one policy rule that looks up Table.
+type Rule struct {
+	Priority int
+	// In is the incoming interface; empty for any.
+	In string
+	// From is the source; the zero Prefix for any.
+	From netip.Prefix
+}
+
+// String is the rule as ip-rule(8) would take it.
+func (r Rule) String() string {
+	s := fmt.Sprintf("rule %d:", r.Priority)
+	if r.From.IsValid() {
+		s += " from " + r.From.String()
+	}
+	if r.In != "" {
+		s += " iif " + r.In
+	}
+	return fmt.Sprintf("%s lookup %d", s, Table)
+}
+
+// Address is an address with the prefix length of its Subnet.
+type Address struct {
+	Link   string
+	Prefix netip.Prefix
+}
+
+// String is the address as ip-address(8) would take it.
+func (a Address) String() string { return fmt.Sprintf("address %s dev %s", a.Prefix, a.Link) }
+
+// Supported reports what a valid document asks for that this agent cannot do.
+// It is the only place that knows: the rest is written for any family.
+func Supported(d *spec.Document) error {
+	for i, f := range d.Families {
+		if !f.Address.Addr().Is4() {
+			return fmt.Errorf("families[%d].address %s: this gateway serves IPv4 only", i, f.Address)
+		}
+	}
+	return nil
+}
+
+// Build returns what the kernel should hold for a document. The error says
+// which fact is missing.
+func Build(d *spec.Document, facts Facts) (State, error) {
+	if err := Supported(d); err != nil {
+		return State{}, err
+	}
+	if !facts.ClusterGateway.IsValid() {
+		return State{}, fmt.Errorf("the Pod has no default route on %s, so there is no way to the cluster's Services", facts.Cluster.Name)
+	}
+	in, out := facts.Attachment.Name, facts.Cluster.Name
+	want := State{
+		Up: []Up{{out}, {in}},
+		Settings: []Setting{
+			{out, "forwarding", 1},
+			{in, "forwarding", 1},
+			// Loose, because the reverse path of a client is in Table, which
+			// the strict check would look up without the iif rules.
+			{out, "rp_filter", 2},
+			{in, "rp_filter", 2},
+			// net1 speaks for its own addresses only, never for the Pod's.
+			{in, "arp_ignore", 1},
+			{in, "arp_announce", 2},
+		},
+		Rules: []Rule{
+			{Priority: PriorityFromCluster, In: out},
+			{Priority: PriorityFromAttachment, In: in},
+		},
+	}
+	for _, f := range d.Families {
+		want.Routes = append(want.Routes,
+			Route{To: f.Address.Masked(), Link: in},
+			Route{To: netip.PrefixFrom(f.ClusterIP, f.ClusterIP.BitLen()), Via: facts.ClusterGateway, Link: out},
+			Route{To: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Via: f.Gateway, Link: in},
+		)
+		address := f.Address.Addr()
+		want.Rules = append(want.Rules, Rule{Priority: PriorityFromAddress, From: netip.PrefixFrom(address, address.BitLen())})
+		want.Addresses = append(want.Addresses, Address{Link: in, Prefix: f.Address})
+	}
+	want.Filters = filters(d)
+	return want, nil
+}

