@@ -6,3 +6,91 @@
 // spec into its status without asking its IPAM); to retry or to change, it is
 // deleted and created anew.
 package ipam
+
+import (
+	"net/netip"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
+)
+
+// VipName is the name of the Vip that holds a Service's address. It has no
+// dot: Kube-OVN takes a name with a dot for a logical switch port of a Pod.
+func VipName(uid types.UID) string { return "lb-" + string(uid) }
+
+// Request is the wish of one Service for an address.
+type Request struct {
+	// Owner is the Service.
+	Owner kubeovn.Owner
+	// Subnet is where the address is to come from; it must not be nil.
+	Subnet *kubeovn.Subnet
+	// Wish is the address that the user asks for; zero: Kube-OVN picks one.
+	Wish netip.Addr
+	// Sticky is the address that the Service already has. It is asked for if
+	// Wish is zero and there is no Vip, as long as nobody else holds it.
+	Sticky netip.Addr
+	// Field is where Wish was read, "spec.loadBalancerIP", for messages.
+	Field string
+}
+
+// State is how far a reservation is.
+type State int
+
+const (
+	// Pending: Kube-OVN, or the API server, is at it. Nothing to tell anybody.
+	Pending State = iota
+	// Granted: the address may be used.
+	Granted
+	// Refused: it stays as it is until somebody changes something; Reason and
+	// Message say what.
+	Refused
+)
+
+// String returns the state's name.
+func (s State) String() string {
+	switch s {
+	case Pending:
+		return "Pending"
+	case Granted:
+		return "Granted"
+	case Refused:
+		return "Refused"
+	}
+	return "unknown"
+}
+
+// Result is the answer to a Request.
+type Result struct {
+	State State
+	// V4 and MAC are what the Service's Vip holds now. They are set when
+	// Granted, and also when a Vip holds an address that does not satisfy the
+	// request (MustMove or Refused): it goes on serving until it is released.
+	V4  netip.Addr
+	MAC string
+	// Reason (one of the Reason constants) and Message are set when Refused.
+	// They stay the same as long as the cause is the same.
+	Reason, Message string
+	// MustMove, in state Pending: V4 does not satisfy the request and the
+	// address that would is to be had. The caller takes the gateway down,
+	// calls Release until that reports true, then Reserve again.
+	MustMove bool
+	// RetryAfter, if positive, asks the caller to look again after that time
+	// even if nothing changes.
+	RetryAfter time.Duration
+}
+
+// The reasons for Refused.
+const (
+	ReasonInvalidAddress       = "InvalidAddress"       // the wish is no IPv4 address
+	ReasonAddressOutOfRange    = "AddressOutOfRange"    // not in the Subnet's CIDR
+	ReasonAddressReserved      = "AddressReserved"      // gateway, network or broadcast
+	ReasonAddressInUse         = "AddressInUse"         // somebody else holds it
+	ReasonAddressNotGranted    = "AddressNotGranted"    // Kube-OVN works, but does not grant it
+	ReasonSubnetWithoutIPv4    = "SubnetWithoutIPv4"    // the Subnet has no IPv4 CIDR
+	ReasonSubnetTerminating    = "SubnetTerminating"    // the Subnet is being deleted
+	ReasonSubnetFull           = "SubnetFull"           // no address is left
+	ReasonKubeOVNNotResponding = "KubeOVNNotResponding" // kube-ovn-controller is silent
+	ReasonVipConflict          = "VipConflict"          // a Vip of our name is not ours
+)

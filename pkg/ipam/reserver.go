@@ -1,0 +1,218 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/klog/v2"
+
+	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
+)
+
+// Cache is what the Reserver reads; *kubeovn.Cache is one.
+type Cache interface {
+	Vip(name string) (*kubeovn.Vip, bool)
+	VipsAt(subnet string, addr netip.Addr) []*kubeovn.Vip
+	IPsAt(subnet string, addr netip.Addr) []*kubeovn.IP
+	LastGrant() time.Time
+}
+
+// Reserver reserves addresses in Kube-OVN's IPAM by Vips. It never waits. It
+// is safe for concurrent use, for one Service by one caller at a time.
+type Reserver struct {
+	cache Cache
+	vips  dynamic.ResourceInterface
+	now   func() time.Time
+
+	mu    sync.Mutex
+	waits map[types.UID]wait // by Service
+	// released holds the Vips, UID by name, that Release has seen off while
+	// the cache may still show them.
+	released map[string]types.UID
+}
+
+// NewReserver returns a Reserver that reads from cache and writes with client;
+// now is the clock, nil for time.Now.
+func NewReserver(cache Cache, client dynamic.Interface, now func() time.Time) *Reserver {
+	if now == nil {
+		now = time.Now
+	}
+	return &Reserver{
+		cache:    cache,
+		vips:     client.Resource(kubeovn.VipResource),
+		now:      now,
+		waits:    map[types.UID]wait{},
+		released: map[string]types.UID{},
+	}
+}
+
+// Reserve takes the next step, at most one write, towards the address that is
+// requested, and reports how far it is. An error is one of the API server.
+func (r *Reserver) Reserve(ctx context.Context, req Request) (Result, error) {
+	if req.Subnet == nil {
+		return Result{}, fmt.Errorf("reserving an address for Service %s: no Subnet given", req.Owner.Key())
+	}
+	name := VipName(req.Owner.UID)
+	vip, _ := r.cache.Vip(name)
+	if vip != nil && r.wasReleased(vip) {
+		return Result{State: Pending, RetryAfter: staleRetry}, nil
+	}
+	a := decide(input{
+		request:   req,
+		vip:       vip,
+		holder:    func(addr netip.Addr) string { return r.holder(req, addr) },
+		lastGrant: r.cache.LastGrant(),
+		now:       r.now(),
+		wait:      r.wait(req.Owner.UID),
+	})
+	log := klog.FromContext(ctx).WithValues("service", req.Owner.Key(), "vip", name, "subnet", req.Subnet.Name)
+	var err error
+	switch a.op {
+	case opCreate:
+		log.V(3).Info("Asking Kube-OVN for an address", "address", a.want)
+		err = r.create(ctx, req, a.want)
+	case opDelete:
+		log.V(3).Info("Deleting a pending Vip", "reason", a.why)
+		err = r.delete(ctx, vip)
+	}
+	if errors.Is(err, errStale) {
+		// What the cache will tell next decides.
+		return Result{State: Pending, RetryAfter: staleRetry}, nil
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	r.remember(req.Owner.UID, a.wait)
+	return a.result, nil
+}
+
+// staleRetry is when to look again after a write that the API server did not
+// take because the cache was behind; normally the watch is faster.
+const staleRetry = time.Second
+
+// errStale says that an object is not as the cache has it.
+var errStale = errors.New("the cache is behind the API server")
+
+func (r *Reserver) create(ctx context.Context, req Request, want netip.Addr) error {
+	labels := map[string]any{}
+	for k, v := range req.Owner.Labels() {
+		labels[k] = v
+	}
+	spec := map[string]any{"subnet": req.Subnet.Name}
+	if want.IsValid() {
+		spec["v4ip"] = want.String()
+	}
+	name := VipName(req.Owner.UID)
+	_, err := r.vips.Create(ctx, &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": kubeovn.VipResource.GroupVersion().String(),
+		"kind":       string(kubeovn.KindVip),
+		"metadata":   map[string]any{"name": name, "labels": labels},
+		"spec":       spec,
+	}}, metav1.CreateOptions{FieldManager: kubeovn.ManagedBy})
+	if err != nil && !apierrors.IsAlreadyExists(err) { // else the cache is behind: there it is
+		return fmt.Errorf("creating Vip %s for Service %s: %w", name, req.Owner.Key(), err)
+	}
+	return nil
+}
+
+// delete removes a Vip that is as the cache has it, and no other: in between
+// Kube-OVN may have granted it.
+func (r *Reserver) delete(ctx context.Context, vip *kubeovn.Vip) error {
+	pre := metav1.Preconditions{UID: &vip.UID, ResourceVersion: &vip.ResourceVersion}
+	err := r.vips.Delete(ctx, vip.Name, metav1.DeleteOptions{Preconditions: &pre})
+	if apierrors.IsConflict(err) {
+		return errStale
+	}
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("deleting the pending Vip %s: %w", vip.Name, err)
+	}
+	return nil
+}
+
+// Release gives the Service's address back. It reports true only when the API
+// server says that the Vip does not exist, or that the Vip of that name is not
+// this Service's; until then it is to be called again.
+func (r *Reserver) Release(ctx context.Context, owner kubeovn.Owner) (gone bool, err error) {
+	name := VipName(owner.UID)
+	r.remember(owner.UID, wait{})
+	vip, err := r.vips.Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		r.markReleased(name)
+		return true, nil
+	case err != nil:
+		return false, fmt.Errorf("reading Vip %s of Service %s: %w", name, owner.Key(), err)
+	case !ownedBy(vip, owner):
+		klog.FromContext(ctx).V(2).Info("Leaving a Vip alone that does not carry our labels", "vip", name, "service", owner.Key())
+		return true, nil
+	case vip.GetDeletionTimestamp() != nil:
+		return false, nil
+	}
+	uid := vip.GetUID()
+	err = r.vips.Delete(ctx, name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+	switch {
+	case apierrors.IsNotFound(err):
+		r.markReleased(name)
+		return true, nil
+	case err != nil && !apierrors.IsConflict(err): // conflict: another Vip of that name by now
+		return false, fmt.Errorf("deleting Vip %s of Service %s: %w", name, owner.Key(), err)
+	}
+	return false, nil
+}
+
+// markReleased notes that the Vip which the cache may still show is gone, so
+// that Reserve does not grant its address, and forgets those that the cache
+// does not show any more.
+func (r *Reserver) markReleased(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for n, uid := range r.released {
+		if vip, ok := r.cache.Vip(n); !ok || vip.UID != uid {
+			delete(r.released, n)
+		}
+	}
+	if vip, ok := r.cache.Vip(name); ok {
+		r.released[name] = vip.UID
+	}
+}
+
+func (r *Reserver) wasReleased(vip *kubeovn.Vip) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.released[vip.Name] == vip.UID && vip.UID != ""
+}
+
+// ownedBy reports whether an object was made for the Service.
+func ownedBy(obj metav1.Object, owner kubeovn.Owner) bool {
+	o, ours := kubeovn.OwnerOf(obj)
+	return ours && o.UID == owner.UID
+}
+
+func (r *Reserver) holder(req Request, addr netip.Addr) string {
+	return holderOf(VipName(req.Owner.UID), r.cache.VipsAt(req.Subnet.Name, addr), r.cache.IPsAt(req.Subnet.Name, addr))
+}
+
+func (r *Reserver) wait(uid types.UID) wait {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.waits[uid]
+}
+
+func (r *Reserver) remember(uid types.UID, w wait) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if w == (wait{}) {
+		delete(r.waits, uid)
+		return
+	}
+	r.waits[uid] = w
+}

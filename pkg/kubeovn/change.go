@@ -1,0 +1,154 @@
+package kubeovn
+
+import (
+	"reflect"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/cache"
+)
+
+// Kind names one of the watched kinds.
+type Kind string
+
+// The watched kinds.
+const (
+	KindSubnet Kind = "Subnet"
+	KindVip    Kind = "Vip"
+	KindIP     Kind = "IP"
+	KindNAD    Kind = "NAD"
+)
+
+// Finalizer is what kube-ovn-controller puts on a Vip when it has booked an
+// address for it, and takes off when it has freed the address.
+const Finalizer = "kubeovn.io/kube-ovn-controller"
+
+// Change says that an object has appeared, changed or gone.
+type Change struct {
+	Kind Kind
+	// Object is the newest known state: *Subnet, *Vip, *IP or *NAD. Read only.
+	Object metav1.Object
+	// Deleted is set when the object is gone, not when it is being deleted.
+	Deleted bool
+	// SpecChanged is set when more than the status or the metadata differs,
+	// and when the object appears or is gone.
+	SpecChanged bool
+}
+
+// OnChange registers a function that is called for every change that is
+// visible in the typed objects, also for what is there at the start. It must
+// be registered before Start and return quickly.
+func (c *Cache) OnChange(fn func(Change)) { c.handlers = append(c.handlers, fn) }
+
+// LastGrant is when Kube-OVN was last seen to work on any Vip: to grant or
+// withdraw an address, or to add or remove its finalizer. Zero if it has not
+// been seen to since Start. It is measured by this process's clock.
+func (c *Cache) LastGrant() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lastGrant
+}
+
+func (c *Cache) eventHandler(kind Kind) cache.ResourceEventHandler {
+	return cache.ResourceEventHandlerDetailedFuncs{
+		AddFunc: func(obj any, initial bool) {
+			// When an object of the first list was worked on is not known.
+			c.changed(kind, nil, obj, initial)
+		},
+		UpdateFunc: func(before, after any) { c.changed(kind, before, after, false) },
+		DeleteFunc: func(obj any) {
+			if tomb, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+				obj = tomb.Obj
+			}
+			c.changed(kind, obj, nil, false)
+		},
+	}
+}
+
+// changed tells the handlers of a step from before to after, either of which
+// may be nil.
+func (c *Cache) changed(kind Kind, before, after any, initial bool) {
+	old, hadOld := before.(metav1.Object)
+	now, hasNow := after.(metav1.Object)
+	change := Change{Kind: kind, Object: now, SpecChanged: true}
+	switch {
+	case hadOld && hasNow:
+		if same(old, now) {
+			return
+		}
+		change.SpecChanged = old.GetUID() != now.GetUID() || !reflect.DeepEqual(specOf(old), specOf(now))
+	case hadOld:
+		change.Object, change.Deleted = old, true
+	case !hasNow:
+		return
+	}
+	if kind == KindVip && !initial && worked(before, after) {
+		c.mu.Lock()
+		c.lastGrant = c.now()
+		c.mu.Unlock()
+	}
+	for _, fn := range c.handlers {
+		fn(change)
+	}
+}
+
+// same reports whether nothing that is kept differs but the resourceVersion.
+func same(a, b metav1.Object) bool { return reflect.DeepEqual(unversioned(a), unversioned(b)) }
+
+func unversioned(obj metav1.Object) any {
+	switch o := obj.(type) {
+	case *Subnet:
+		c := *o
+		c.ResourceVersion = ""
+		return c
+	case *Vip:
+		c := *o
+		c.ResourceVersion = ""
+		return c
+	case *IP:
+		c := *o
+		c.ResourceVersion = ""
+		return c
+	case *NAD:
+		c := *o
+		c.ResourceVersion = ""
+		return c
+	}
+	return obj
+}
+
+// specOf returns what the object's writer asks for, without metadata and
+// status.
+func specOf(obj metav1.Object) any {
+	switch o := obj.(type) {
+	case *Subnet:
+		return Subnet{Provider: o.Provider, CIDRs: o.CIDRs, Gateways: o.Gateways, ExcludeIPs: o.ExcludeIPs}
+	case *Vip:
+		return Vip{Subnet: o.Subnet, WantV4: o.WantV4, WantV6: o.WantV6}
+	case *IP:
+		c := *o
+		c.ObjectMeta = metav1.ObjectMeta{}
+		return c
+	case *NAD:
+		return o.Config
+	}
+	return nil
+}
+
+// worked reports whether the step from one state of a Vip to the next, either
+// of which may be nil, is the work of kube-ovn-controller.
+func worked(before, after any) bool {
+	b, _ := before.(*Vip)
+	a, _ := after.(*Vip)
+	switch {
+	case a == nil && b == nil:
+		return false
+	case a == nil: // it is gone: only Kube-OVN takes its finalizer off
+		return slices.Contains(b.Finalizers, Finalizer)
+	case b == nil:
+		return a.Granted() || slices.Contains(a.Finalizers, Finalizer)
+	}
+	return a.V4 != b.V4 || a.V6 != b.V6 ||
+		slices.Contains(a.Finalizers, Finalizer) != slices.Contains(b.Finalizers, Finalizer)
+}

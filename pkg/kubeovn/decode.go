@@ -1,0 +1,153 @@
+package kubeovn
+
+import (
+	"encoding/json"
+	"math"
+	"net/netip"
+	"strconv"
+	"strings"
+	"unique"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// The decoders below never fail: a field that is missing, of another type or
+// malformed is left empty. The objects were accepted by another project's
+// schema, in a version we do not know, and a reader that dies on one of them
+// would stop the load balancers of all the others.
+
+func decodeSubnet(u *unstructured.Unstructured) *Subnet {
+	s := &Subnet{
+		ObjectMeta:  meta(u),
+		Provider:    text(u, "spec", "provider"),
+		ExcludeIPs:  texts(u, "spec", "excludeIps"),
+		V4Available: number(u, "status", "v4availableIPs"),
+		V6Available: number(u, "status", "v6availableIPs"),
+	}
+	s.Labels = u.GetLabels()
+	for _, part := range split(text(u, "spec", "cidrBlock")) {
+		if p, err := netip.ParsePrefix(part); err == nil {
+			s.CIDRs = append(s.CIDRs, p.Masked())
+		}
+	}
+	for _, part := range split(text(u, "spec", "gateway")) {
+		if a, err := netip.ParseAddr(part); err == nil {
+			s.Gateways = append(s.Gateways, a)
+		}
+	}
+	return s
+}
+
+func decodeVip(u *unstructured.Unstructured) *Vip {
+	v := &Vip{
+		ObjectMeta: meta(u),
+		Subnet:     text(u, "spec", "subnet"),
+		WantV4:     text(u, "spec", "v4ip"),
+		WantV6:     text(u, "spec", "v6ip"),
+		V4:         text(u, "status", "v4ip"),
+		V6:         text(u, "status", "v6ip"),
+		MAC:        text(u, "status", "mac"),
+	}
+	v.Labels = u.GetLabels()
+	v.Finalizers = u.GetFinalizers()
+	return v
+}
+
+func decodeIP(u *unstructured.Unstructured) *IP {
+	return &IP{
+		ObjectMeta:   meta(u),
+		PodName:      text(u, "spec", "podName"),
+		PodNamespace: unique.Make(text(u, "spec", "namespace")).Value(),
+		Subnet:       unique.Make(text(u, "spec", "subnet")).Value(),
+		V4:           text(u, "spec", "v4IpAddress"),
+		V6:           text(u, "spec", "v6IpAddress"),
+	}
+}
+
+func decodeNAD(u *unstructured.Unstructured) *NAD {
+	n := &NAD{ObjectMeta: meta(u), Config: text(u, "spec", "config")}
+	n.Labels = u.GetLabels()
+	n.Annotations = u.GetAnnotations()
+	delete(n.Annotations, "kubectl.kubernetes.io/last-applied-configuration")
+	return n
+}
+
+// meta copies what every reader needs of the metadata.
+func meta(u *unstructured.Unstructured) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Name:              u.GetName(),
+		Namespace:         u.GetNamespace(),
+		UID:               u.GetUID(),
+		ResourceVersion:   u.GetResourceVersion(),
+		CreationTimestamp: u.GetCreationTimestamp(),
+		DeletionTimestamp: u.GetDeletionTimestamp(),
+	}
+}
+
+func field(u *unstructured.Unstructured, path ...string) any {
+	v, found, err := unstructured.NestedFieldNoCopy(u.Object, path...)
+	if !found || err != nil {
+		return nil
+	}
+	return v
+}
+
+func text(u *unstructured.Unstructured, path ...string) string {
+	s, _ := field(u, path...).(string)
+	return strings.TrimSpace(s)
+}
+
+func texts(u *unstructured.Unstructured, path ...string) []string {
+	list, _ := field(u, path...).([]any)
+	var out []string
+	for _, v := range list {
+		if s, ok := v.(string); ok && s != "" {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// number reads a count of addresses. Kube-OVN writes big integers, which
+// arrive as integers, as floats such as 1.8446744073709552e+19 or as strings.
+func number(u *unstructured.Unstructured, path ...string) float64 {
+	n := Unreported
+	switch v := field(u, path...).(type) {
+	case int64:
+		n = float64(v)
+	case int:
+		n = float64(v)
+	case float64:
+		n = v
+	case json.Number:
+		n = parseFloat(v.String())
+	case string:
+		n = parseFloat(v)
+	}
+	if math.IsNaN(n) || n < 0 {
+		return Unreported
+	}
+	return n
+}
+
+// parseFloat keeps the infinity that ParseFloat returns for a number that is
+// too large: there is plenty.
+func parseFloat(s string) float64 {
+	n, err := strconv.ParseFloat(strings.TrimSpace(s), 64)
+	if err != nil && !math.IsInf(n, 1) {
+		return Unreported
+	}
+	return n
+}
+
+// split cuts a list such as "10.0.0.0/8,fd00::/64".
+func split(list string) []string {
+	var out []string
+	for part := range strings.SplitSeq(list, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			out = append(out, part)
+		}
+	}
+	return out
+}

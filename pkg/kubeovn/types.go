@@ -1,0 +1,94 @@
+package kubeovn
+
+import (
+	"net/netip"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Subnet is the part of a Kube-OVN Subnet that a load balancer needs.
+type Subnet struct {
+	// ObjectMeta holds name, UID, resourceVersion, labels and timestamps; the
+	// rest of the metadata is not kept.
+	metav1.ObjectMeta
+	// Provider is spec.provider: "<nad>.<namespace>" for a Subnet whose
+	// addresses Kube-OVN only books.
+	Provider string
+	// CIDRs are the well-formed members of spec.cidrBlock, masked; at most
+	// one of each family is of use.
+	CIDRs []netip.Prefix
+	// Gateways are the well-formed members of spec.gateway.
+	Gateways []netip.Addr
+	// ExcludeIPs is spec.excludeIps: addresses "a" and ranges "a..b" that
+	// Kube-OVN does not pick by itself, but grants when asked for.
+	ExcludeIPs []string
+	// V4Available and V6Available are status.v4availableIPs and
+	// status.v6availableIPs, Unreported if the status does not say.
+	V4Available, V6Available float64
+}
+
+// Unreported is the value of Subnet.V4Available and V6Available when the
+// status holds no usable number.
+const Unreported float64 = -1
+
+// CIDR returns the Subnet's range of one family; false if it has none.
+func (s *Subnet) CIDR(v4 bool) (netip.Prefix, bool) {
+	for _, p := range s.CIDRs {
+		if p.Addr().Is4() == v4 {
+			return p, true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+// Gateway returns the Subnet's router of one family; false if it has none.
+func (s *Subnet) Gateway(v4 bool) (netip.Addr, bool) {
+	for _, a := range s.Gateways {
+		if a.Is4() == v4 {
+			return a, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// Vip is an address reserved in Kube-OVN's IPAM, or the request for one.
+type Vip struct {
+	// ObjectMeta holds name, UID, resourceVersion, labels, finalizers and
+	// timestamps; the rest of the metadata is not kept.
+	metav1.ObjectMeta
+	// Subnet is spec.subnet.
+	Subnet string
+	// WantV4 and WantV6 are spec.v4ip and spec.v6ip: what was asked for,
+	// empty if Kube-OVN was to choose.
+	WantV4, WantV6 string
+	// V4, V6 and MAC are status.v4ip, status.v6ip and status.mac: what was
+	// granted, empty if nothing was.
+	V4, V6, MAC string
+}
+
+// Granted reports whether Kube-OVN has given the Vip an address.
+func (v *Vip) Granted() bool { return v.V4 != "" || v.V6 != "" }
+
+// IP is Kube-OVN's record of an address that a Pod or a node uses.
+type IP struct {
+	// ObjectMeta holds name, UID, resourceVersion and timestamps only: a
+	// cluster has one IP for every interface of every Pod.
+	metav1.ObjectMeta
+	// PodName and PodNamespace say who uses the address; a node's record has
+	// no PodNamespace.
+	PodName, PodNamespace string
+	// Subnet is spec.subnet.
+	Subnet string
+	// V4 and V6 are spec.v4IpAddress and spec.v6IpAddress.
+	V4, V6 string
+}
+
+// NAD is a NetworkAttachmentDefinition of multus.
+type NAD struct {
+	// ObjectMeta holds name, namespace, UID, resourceVersion, labels,
+	// annotations and timestamps.
+	metav1.ObjectMeta
+	// Config is spec.config, the CNI configuration as JSON; ParseNADConfig
+	// reads it.
+	Config string
+}
