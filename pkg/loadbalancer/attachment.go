@@ -1,0 +1,63 @@
+package loadbalancer
+
+import (
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
+)
+
+// attachment names the NetworkAttachmentDefinition through which a load
+// balancer is reached.
+type attachment struct {
+	Namespace, Name string
+}
+
+// Provider is how Kube-OVN names the attachment, in Subnets and in annotation
+// keys: "<name>.<namespace>".
+func (a attachment) Provider() string { return a.Name + "." + a.Namespace }
+
+func (a attachment) String() string { return a.Namespace + "/" + a.Name }
+
+// parseAttachment reads "<name>.<namespace>". A name may contain dots and a
+// namespace may not, so the last dot divides them.
+func parseAttachment(s string) (attachment, error) {
+	const form = "it must be <name>.<namespace> of a NetworkAttachmentDefinition, for example lb-svc-attachment.kube-system"
+	i := strings.LastIndexByte(s, '.')
+	if i < 0 {
+		return attachment{}, fmt.Errorf("%q has no dot: %s", s, form)
+	}
+	a := attachment{Name: s[:i], Namespace: s[i+1:]}
+	if a.Namespace == "ovn" {
+		return attachment{}, fmt.Errorf("%q is a provider that Kube-OVN manages itself (it ends with .ovn), and such a network cannot carry a load balancer: %s", s, form)
+	}
+	if msgs := validation.IsDNS1123Subdomain(a.Name); len(msgs) > 0 {
+		return attachment{}, fmt.Errorf("%q: %q is not the name of an object: %s", s, a.Name, form)
+	}
+	if msgs := validation.IsDNS1123Label(a.Namespace); len(msgs) > 0 {
+		return attachment{}, fmt.Errorf("%q: %q is not the name of a namespace: %s", s, a.Namespace, form)
+	}
+	return a, nil
+}
+
+// attachmentOf says which attachment a Service uses: the one it names, else
+// the default.
+func attachmentOf(svc *corev1.Service, cfg Config) (attachment, *Problem) {
+	value, named := svc.Annotations[kubeovn.AttachmentProvider]
+	field := "annotation " + kubeovn.AttachmentProvider
+	if !named {
+		value, field = cfg.DefaultAttachment, "defaultAttachment of the cloud-config"
+	}
+	if !named && value == "" {
+		return attachment{}, problemf("AttachmentMissing",
+			"the Service names no attachment: set annotation %s to <name>.<namespace> of a NetworkAttachmentDefinition", kubeovn.AttachmentProvider)
+	}
+	a, err := parseAttachment(strings.TrimSpace(value))
+	if err != nil {
+		return attachment{}, problemf("AttachmentMalformed", "%s: %v", field, err)
+	}
+	return a, nil
+}

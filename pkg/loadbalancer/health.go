@@ -1,0 +1,168 @@
+package loadbalancer
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+)
+
+const (
+	// networkPatience is for how long a Pod's network may fail before that is
+	// called a problem, if it may still come by itself: multus can be a moment
+	// behind with a NetworkAttachmentDefinition, Kube-OVN with an address.
+	networkPatience = 15 * time.Second
+	// readyPatience is for how long a gateway may run without carrying
+	// traffic before that is called a problem.
+	readyPatience = 30 * time.Second
+)
+
+// gatewayHealth says why no Pod of a gateway carries traffic: a Problem if
+// somebody has to do something, else what is awaited.
+func gatewayHealth(w *world, g *gateway) outcome {
+	pods := slices.DeleteFunc(slices.Clone(w.pods), func(p gatewayPod) bool {
+		return p.DeletionTimestamp != nil || p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded
+	})
+	slices.SortFunc(pods, func(a, b gatewayPod) int {
+		return cmp.Or(b.CreationTimestamp.Compare(a.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+	})
+	if len(pods) == 0 {
+		if problem := deploymentProblem(w.deployment); problem != nil {
+			return outcome{problem: problem}
+		}
+		return outcome{wait: "the gateway Pod"}
+	}
+	newest := pods[0]
+	problem, lookAgain := podProblem(newest, g, w.now)
+	if problem != nil {
+		return outcome{problem: problem}
+	}
+	return outcome{wait: "gateway Pod " + newest.Name, retryAfter: lookAgain}
+}
+
+// deploymentProblem says why the Deployment has no Pod.
+func deploymentProblem(d *appsv1.Deployment) *Problem {
+	if d == nil {
+		return nil
+	}
+	if d.Spec.Paused {
+		return problemf("GatewayPaused", "Deployment %s is paused: kubectl rollout resume deployment %s", d.Name, d.Name)
+	}
+	for _, c := range d.Status.Conditions {
+		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
+			return problemf("GatewayForbidden",
+				"namespace %s does not admit the gateway Pod: raise its quota, or let its Pod Security level admit a Pod with the capabilities NET_ADMIN and NET_RAW", d.Namespace).
+				withDetail(c.Message)
+		}
+	}
+	return nil
+}
+
+// podProblem says why a Pod does not carry traffic. Without a problem it says
+// when to look again though the Pod may not change; 0 for never.
+func podProblem(pod gatewayPod, g *gateway, now time.Time) (problem *Problem, lookAgain time.Duration) {
+	if pod.Spec.NodeName == "" {
+		return unschedulable(pod.Pod), 0
+	}
+	for _, c := range pod.Status.ContainerStatuses {
+		if c.Name != AppName {
+			continue
+		}
+		if c.State.Waiting != nil {
+			if problem := waitingProblem(pod.Pod, c, g); problem != nil {
+				return problem, 0
+			}
+		}
+		if running := c.State.Running; running != nil {
+			return unready(pod.Pod, g, running.StartedAt.Time, now)
+		}
+	}
+	if pod.sandboxFailure != "" {
+		return networkProblem(pod, g, now)
+	}
+	return nil, 0
+}
+
+func unschedulable(pod *corev1.Pod) *Problem {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable {
+			return problemf("GatewayUnschedulable",
+				"no node fits the gateway Pod: make room on a node, or change gateway.nodeSelector, tolerations or resources in the cloud-config").
+				withDetail(c.Message)
+		}
+	}
+	return nil
+}
+
+// waitingProblem reads why a container does not start. The kubelet alternates
+// between the words for one cause, so they are told as one problem.
+func waitingProblem(pod *corev1.Pod, c corev1.ContainerStatus, g *gateway) *Problem {
+	switch why := c.State.Waiting; why.Reason {
+	case "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError", "RegistryUnavailable":
+		return problemf("GatewayImageUnavailable",
+			"node %s cannot have the gateway image %s: make it available there, or correct gateway.image in the cloud-config", pod.Spec.NodeName, g.config.Image).
+			withDetail(why.Message)
+	case "CrashLoopBackOff":
+		last := ""
+		if t := c.LastTerminationState.Terminated; t != nil {
+			last = cmp.Or(strings.TrimSpace(t.Message), t.Reason)
+		}
+		return problemf("GatewayFailed",
+			"the gateway on node %s ends again and again: see kubectl logs -n %s deployment/%s --previous", pod.Spec.NodeName, pod.Namespace, g.name()).
+			withDetail(last)
+	case "CreateContainerError", "CreateContainerConfigError", "RunContainerError", "PreCreateHookError", "PostStartHookError":
+		return problemf("GatewayFailed",
+			"node %s cannot start the gateway's container: see kubectl describe pod -n %s -l %s", pod.Spec.NodeName, pod.Namespace, selectorOf(g.owner)).
+			withDetail(why.Reason + ": " + why.Message)
+	}
+	return nil
+}
+
+// unready judges a gateway that runs and does not carry traffic.
+func unready(pod *corev1.Pod, g *gateway, since, now time.Time) (*Problem, time.Duration) {
+	if left := readyPatience - now.Sub(since); left > 0 {
+		return nil, left
+	}
+	return problemf("GatewayNotReady",
+		"the gateway on node %s runs but cannot carry traffic: see the Pod's Events and kubectl logs -n %s deployment/%s",
+		pod.Spec.NodeName, pod.Namespace, g.name()), 0
+}
+
+// networkProblem judges a Pod whose network cannot be set up. A master that
+// the node does not have is certain at once; anything else may come.
+func networkProblem(pod gatewayPod, g *gateway, now time.Time) (*Problem, time.Duration) {
+	message := pod.sandboxFailure
+	if master := g.network.Master; master != "" && lacksMaster(message) {
+		return problemf("GatewayNetworkFailed",
+			"node %s has no network interface %q, which \"master\" in NetworkAttachmentDefinition %s asks for: name one that the node has, or keep gateways off the node by gateway.nodeSelector in the cloud-config",
+			pod.Spec.NodeName, master, g.provider).withDetail(tail(message)), 0
+	}
+	if left := networkPatience - now.Sub(pod.CreationTimestamp.Time); left > 0 {
+		return nil, left
+	}
+	return problemf("GatewayNetworkFailed",
+		"node %s cannot set up the gateway Pod's network with NetworkAttachmentDefinition %s: check its spec.config and that the node has the CNI plugin %q",
+		pod.Spec.NodeName, g.provider, g.network.Type).withDetail(tail(message)), 0
+}
+
+// lacksMaster recognises what the CNI plugins say when the interface to build
+// on does not exist.
+func lacksMaster(message string) bool {
+	m := strings.ToLower(message)
+	return strings.Contains(m, "failed to lookup master") || strings.Contains(m, "link not found")
+}
+
+// tail keeps the end of a long message, where the innermost cause stands; an
+// Event takes 1024 bytes.
+func tail(message string) string {
+	const limit = 400
+	message = strings.ToValidUTF8(strings.TrimSpace(message), "?")
+	runes := []rune(message)
+	if len(runes) <= limit {
+		return message
+	}
+	return "…" + string(runes[len(runes)-limit:])
+}
