@@ -75,10 +75,10 @@ type Deps struct {
 // Balancer is the load balancer of Kube-OVN. It is safe for concurrent use.
 type Balancer struct {
 	Deps
-	locks    keyedLocks
-	journal  journal
-	applied  appliedObjects
-	waker    func(key string, after time.Duration)
+	locks   keyedLocks
+	journal journal
+	applied appliedObjects
+	waker   func(key string, after time.Duration)
 
 	deletionWait time.Duration
 }
@@ -96,7 +96,8 @@ func New(deps Deps) *Balancer {
 
 // SetWaker sets the function that asks for another EnsureLoadBalancer of the
 // Service with this key ("namespace/name"), after the given time (0: at once).
-// It must be quick and must not call the Balancer.
+// It must be quick and must not call the Balancer. Of several requests for one
+// Service the earliest is enough: each look asks for the next one itself.
 func (b *Balancer) SetWaker(wake func(key string, after time.Duration)) { b.waker = wake }
 
 // Pending returns the keys of the Services that are not served yet as they
@@ -202,5 +203,6 @@ func (b *Balancer) conclude(ctx context.Context, svc *corev1.Service, out outcom
 	if out.wait != "" {
 		klog.FromContext(ctx).V(3).Info("Waiting", "for", out.wait)
 	}
-	b.report(svc, b.journal.conclude(owner, out), out.problem)
+	before, now := b.journal.conclude(owner, out)
+	b.report(svc, before, now)
 }

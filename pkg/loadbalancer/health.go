@@ -31,14 +31,14 @@ func gatewayHealth(w *world, g *gateway) outcome {
 	})
 	if len(pods) == 0 {
 		if problem := deploymentProblem(w.deployment); problem != nil {
-			return outcome{problem: problem}
+			return outcome{problem: problem.lasting()}
 		}
 		return outcome{wait: "the gateway Pod"}
 	}
 	newest := pods[0]
 	problem, lookAgain := podProblem(newest, g, w.now)
 	if problem != nil {
-		return outcome{problem: problem}
+		return outcome{problem: problem.lasting()}
 	}
 	return outcome{wait: "gateway Pod " + newest.Name, retryAfter: lookAgain}
 }

@@ -18,7 +18,7 @@ type outcome struct {
 	status *corev1.LoadBalancerStatus
 	// problem is what keeps the Service from what it asks for.
 	problem *Problem
-	// wait says, for the log, what is awaited where nothing is wrong.
+	// wait says, for the log, what is awaited; empty if nothing is.
 	wait string
 	// retryAfter asks for another look though nothing may change; 0 for none.
 	retryAfter time.Duration
@@ -38,13 +38,18 @@ type entry struct {
 	status  *corev1.LoadBalancerStatus
 }
 
-// conclude notes an outcome and returns the problem that was there before.
-func (j *journal) conclude(owner kubeovn.Owner, out outcome) (before *Problem) {
-	return j.put(owner, func(e *entry) {
+// conclude notes an outcome and returns the problem before it and the one that
+// there is now.
+func (j *journal) conclude(owner kubeovn.Owner, out outcome) (before, now *Problem) {
+	before = j.put(owner, func(e *entry) {
+		if out.wait != "" && out.problem == nil && e.problem != nil && e.problem.untilServed {
+			out.problem = e.problem
+		}
 		e.problem = out.problem
-		e.pending = out.problem != nil || out.status == nil
+		e.pending = out.problem != nil || out.wait != "" || out.status == nil
 		e.status = out.status.DeepCopy()
 	})
+	return before, out.problem
 }
 
 // waiting notes that a Service has to be looked at again; a problem that was

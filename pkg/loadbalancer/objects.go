@@ -87,4 +87,3 @@ func ignoreGone(err error) error {
 	}
 	return err
 }
-

@@ -11,8 +11,9 @@ import (
 	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
 )
 
-// plan is the next step for a Service whose wishes can be met. Exactly one of
-// problem, wait, move and build is set.
+// plan is the next step for a Service whose wishes make sense. Exactly one of
+// problem, wait, move and build is set, but that a move may have a problem as
+// its reason.
 type plan struct {
 	problem    *Problem
 	wait       string
@@ -32,6 +33,7 @@ func decide(w *world, c choice, reserved ipam.Result) plan {
 		p.move, p.release = true, true
 	case reserved.State == ipam.Refused:
 		p.problem = &Problem{Reason: reserved.Reason, Message: reserved.Message}
+		p.move = lostAddress(w, c, reserved)
 	case reserved.State == ipam.Pending:
 		p.wait = "an address from Kube-OVN"
 	case hasOtherAddress(w, c, reserved.V4):
@@ -40,6 +42,14 @@ func decide(w *world, c choice, reserved ipam.Result) plan {
 		p.build = newGateway(w, c, reserved)
 	}
 	return p
+}
+
+// lostAddress reports whether the gateway uses an address that somebody else
+// holds by now, because the Service's own reservation was deleted. An address
+// without a reservation is never used.
+func lostAddress(w *world, c choice, reserved ipam.Result) bool {
+	return reserved.Reason == ipam.ReasonAddressInUse && !reserved.V4.IsValid() &&
+		w.deployment != nil && madeWith(w.deployment.Spec.Template.Annotations, c, c.wish)
 }
 
 // hasOtherAddress reports whether what runs or is shown for a Service has

@@ -13,10 +13,20 @@ type Problem struct {
 	// Detail is what another component said, shown behind the message. It may
 	// differ from look to look (a Pod's random name), so it identifies nothing.
 	Detail string
+	// untilServed is set where the cause cannot be seen all the time: a
+	// container that fails again and again runs in between. Such a problem is
+	// solved when the gateway carries traffic, not before.
+	untilServed bool
 }
 
 func problemf(reason, format string, args ...any) *Problem {
 	return &Problem{Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+// lasting returns the problem as one that only a serving gateway solves.
+func (p *Problem) lasting() *Problem {
+	p.untilServed = true
+	return p
 }
 
 // withDetail returns the problem with what another component said about it.

@@ -42,11 +42,24 @@ func newGateway(w *world, c choice, reserved ipam.Result) *gateway {
 		subnet:    c.subnet.Name,
 		network:   c.network,
 		address:   netip.PrefixFrom(reserved.V4, cidr.Bits()),
-		mac:       reserved.MAC,
+		mac:       macOf(w, c, reserved),
 		router:    router,
 		clusterIP: c.clusterIP,
 		ports:     portsOf(w.service),
 	}
+}
+
+// macOf returns the hardware address that the Pod's annotations show. It is for
+// readers only, so a Vip that was deleted and made anew with the same address,
+// and another hardware address, does not replace a serving Pod.
+func macOf(w *world, c choice, reserved ipam.Result) string {
+	if w.deployment != nil {
+		annotations := w.deployment.Spec.Template.Annotations
+		if mac := annotations[kubeovn.AnnotationKey(c.attachment.Provider(), kubeovn.FieldMACAddress)]; mac != "" && madeWith(annotations, c, reserved.V4) {
+			return mac
+		}
+	}
+	return reserved.MAC
 }
 
 // portsOf returns the ports of a Service in an order that does not depend on

@@ -134,7 +134,7 @@ func (g *gateway) volumes() []*applycore.VolumeApplyConfiguration {
 		applycore.Volume().WithName("document").WithConfigMap(applycore.ConfigMapVolumeSource().WithName(g.name())),
 		applycore.Volume().WithName("pod-info").WithDownwardAPI(applycore.DownwardAPIVolumeSource().WithItems(
 			applycore.DownwardAPIVolumeFile().WithPath(podInfoHash).WithFieldRef(
-				applycore.ObjectFieldSelector().WithFieldPath("metadata.annotations['"+AnnotationDocumentHash+"']")))),
+				applycore.ObjectFieldSelector().WithFieldPath("metadata.annotations['" + AnnotationDocumentHash + "']")))),
 		applycore.Volume().WithName("run").WithEmptyDir(applycore.EmptyDirVolumeSource().
 			WithMedium(corev1.StorageMediumMemory).WithSizeLimit(resource.MustParse("8Mi"))),
 	}

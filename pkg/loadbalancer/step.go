@@ -55,7 +55,9 @@ func (b *Balancer) step(ctx context.Context, svc *corev1.Service) (outcome, erro
 func (b *Balancer) carryOut(ctx context.Context, w *world, p plan) (outcome, error) {
 	switch {
 	case p.move:
-		return b.move(ctx, w, p.release)
+		out, err := b.move(ctx, w, p.release)
+		out.problem = p.problem
+		return out, err
 	case p.build == nil:
 		return outcome{problem: p.problem, wait: p.wait, retryAfter: p.retryAfter}, nil
 	}

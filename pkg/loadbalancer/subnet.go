@@ -5,6 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/kubeovn/kube-ovn-ccm/pkg/ipam"
 	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
 )
 
@@ -55,13 +56,15 @@ func namedSubnet(name, key, provider string, subnets subnetReader) (*kubeovn.Sub
 // usableSubnet checks that a gateway can be given an address of the Subnet.
 func usableSubnet(s *kubeovn.Subnet) (*kubeovn.Subnet, *Problem) {
 	if s.DeletionTimestamp != nil {
-		return nil, problemf("SubnetNotFound", "Subnet %s is being deleted: name or create another one", s.Name)
+		return nil, problemf(ipam.ReasonSubnetTerminating, "Subnet %s is being deleted: name or create another one", s.Name)
 	}
-	if _, ok := s.CIDR(true); !ok {
-		return nil, problemf("SubnetWithoutIPv4", "Subnet %s has no IPv4 range in spec.cidrBlock, and load balancers serve IPv4 only: use a Subnet with one", s.Name)
+	cidr, ok := s.CIDR(true)
+	if !ok {
+		return nil, problemf(ipam.ReasonSubnetWithoutIPv4, "Subnet %s has no IPv4 range in spec.cidrBlock, and load balancers serve IPv4 only: use a Subnet with one", s.Name)
 	}
-	if _, ok := s.Gateway(true); !ok {
-		return nil, problemf("SubnetWithoutGateway", "Subnet %s has no IPv4 address in spec.gateway: set it to the router of that network", s.Name)
+	gateway, ok := s.Gateway(true)
+	if !ok || !cidr.Contains(gateway) {
+		return nil, problemf("SubnetWithoutGateway", "Subnet %s has no address of %s in spec.gateway: set it to the router of that network", s.Name, cidr)
 	}
 	return s, nil
 }
