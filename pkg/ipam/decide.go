@@ -20,7 +20,8 @@ const (
 	// firstNudge is how long a Vip may wait while Kube-OVN works on others
 	// before it is made anew: Kube-OVN tries a Vip that it could not grant at
 	// gaps that double up to 1000 s, a new one at once. The next nudges come
-	// at doubling gaps of our own, up to lastNudge.
+	// at doubling gaps of our own, up to lastNudge. If Kube-OVN works on
+	// nothing, which may be because there is nothing else, lastNudge it is.
 	firstNudge = 10 * time.Second
 	lastNudge  = 80 * time.Second
 	// stickyNudges is after how many nudges the address that a Service had is
@@ -45,6 +46,8 @@ type input struct {
 // measured by our own clock, as the API server's timestamps are another's and
 // cut to seconds. Losing it costs a few seconds of patience, nothing else.
 type wait struct {
+	// request is what is waited for; a wait for something else starts afresh.
+	request string
 	// since is when the wait began, over all nudges.
 	since time.Time
 	// vip is the Vip that is waited for, empty if it is not known yet, and
@@ -77,6 +80,11 @@ type action struct {
 func decide(in input) action {
 	in.request.Wish = in.request.Wish.Unmap()
 	in.request.Sticky = in.request.Sticky.Unmap()
+	waitsFor := in.request.Subnet.Name + " " + in.request.Wish.String()
+	if in.vip != nil && in.vip.DeletionTimestamp != nil {
+		waitsFor = "withdrawal"
+	}
+	in.wait = in.wait.forRequest(waitsFor)
 	if in.vip == nil {
 		return decideAbsent(in)
 	}
@@ -121,14 +129,19 @@ func decidePending(in input) action {
 		return action{op: opDelete, why: "it asks for something else", result: Result{State: Pending, RetryAfter: staleRetry}}
 	}
 	in.wait = in.wait.on(in.vip.UID, in.now)
-	if in.nudgeIsDue() {
-		in.wait = wait{since: in.wait.since, nudges: in.wait.nudges + 1}
-		a := in.keepWaiting(silent(in.request))
-		a.op, a.why = opDelete, "Kube-OVN works on others, so ask anew"
-		a.result.RetryAfter = staleRetry
-		return a
+	othersGranted := in.lastGrant.After(in.wait.asked)
+	waited := in.now.Sub(in.wait.asked)
+	if waited < in.wait.nudgeGap() || !othersGranted && waited < lastNudge {
+		return in.keepWaiting(silent(in.request))
 	}
-	return in.keepWaiting(silent(in.request))
+	in.wait.vip, in.wait.asked = "", time.Time{}
+	if othersGranted {
+		in.wait.nudges++
+	}
+	a := in.keepWaiting(silent(in.request))
+	a.op, a.why = opDelete, "it has waited long, so ask anew"
+	a.result.RetryAfter = staleRetry
+	return a
 }
 
 // decideHeld: there is a Vip that holds an address.
@@ -181,7 +194,16 @@ func choose(in input) (netip.Addr, *problem) {
 	return netip.Addr{}, nil
 }
 
-// on returns the wait for one Vip: a new one unless it was waited for before.
+// forRequest returns the wait if it is for this request, else a new one.
+func (w wait) forRequest(request string) wait {
+	if w.request != request {
+		return wait{request: request}
+	}
+	return w
+}
+
+// on returns the wait for one Vip: asked starts when the Vip is first seen,
+// unless it is the one that was just made.
 func (w wait) on(vip types.UID, now time.Time) wait {
 	if w.since.IsZero() {
 		w.since = now
@@ -193,17 +215,13 @@ func (w wait) on(vip types.UID, now time.Time) wait {
 	return w
 }
 
-// nudgeIsDue: the Vip has waited long, and Kube-OVN has worked on others since.
-func (in input) nudgeIsDue() bool {
-	return in.lastGrant.After(in.wait.asked) && !in.now.Before(in.nudgeAt())
-}
-
-func (in input) nudgeAt() time.Time {
+// nudgeGap is how long a Vip waits for its next nudge.
+func (w wait) nudgeGap() time.Duration {
 	gap := firstNudge
-	for range in.wait.nudges {
+	for range w.nudges {
 		gap = min(2*gap, lastNudge)
 	}
-	return in.wait.asked.Add(gap)
+	return gap
 }
 
 // keepWaiting answers while Kube-OVN has not: quietly at first, then with the
@@ -224,8 +242,8 @@ func (in input) keepWaiting(silence *problem) action {
 		a.result = silence.result()
 		a.result.RetryAfter = silentRetry
 	}
-	if at := in.nudgeAt(); at.After(in.now) {
-		a.result.RetryAfter = min(a.result.RetryAfter, at.Sub(in.now))
+	if left := in.wait.nudgeGap() - in.now.Sub(in.wait.asked); left > 0 {
+		a.result.RetryAfter = min(a.result.RetryAfter, left)
 	}
 	return a
 }
