@@ -5,9 +5,13 @@ go 1.26.4
 godebug default=go1.26
 
 require (
+	github.com/google/go-containerregistry v0.20.6
 	github.com/kubeovn/kube-ovn v1.16.2
+	github.com/kubeovn/kube-ovn-ccm v0.0.0
 	github.com/spf13/cobra v1.10.2
 	go.etcd.io/etcd/server/v3 v3.6.7
+	golang.org/x/sync v0.20.0
+	golang.org/x/sys v0.45.0
 	gopkg.in/k8snetworkplumbingwg/multus-cni.v4 v4.2.4
 	k8s.io/component-base v0.35.4
 	k8s.io/kubectl v0.35.3
@@ -43,6 +47,7 @@ require (
 	github.com/containerd/errdefs/pkg v0.3.0 // indirect
 	github.com/containerd/log v0.1.0 // indirect
 	github.com/containerd/nerdctl/v2 v2.2.2 // indirect
+	github.com/containerd/stargz-snapshotter/estargz v0.18.1 // indirect
 	github.com/containerd/ttrpc v1.2.7 // indirect
 	github.com/containerd/typeurl/v2 v2.2.3 // indirect
 	github.com/containernetworking/cni v1.3.0 // indirect
@@ -116,6 +121,7 @@ require (
 	github.com/k8snetworkplumbingwg/network-attachment-definition-client v1.7.7 // indirect
 	github.com/k8snetworkplumbingwg/sriovnet v1.2.0 // indirect
 	github.com/karrick/godirwalk v1.17.0 // indirect
+	github.com/klauspost/compress v1.18.5 // indirect
 	github.com/kubeovn/dbus/v5 v5.0.0-20260127130047-cf3ab180f3cc // indirect
 	github.com/kubeovn/felix v0.0.0-20240506083207-ed396be1b6cf // indirect
 	github.com/kubeovn/go-iptables v0.0.0-20230322103850-8619a8ab3dca // indirect
@@ -181,6 +187,7 @@ require (
 	github.com/stoewer/go-strcase v1.3.1 // indirect
 	github.com/stretchr/testify v1.11.1 // indirect
 	github.com/tmc/grpc-websocket-proxy v0.0.0-20220101234140-673ab2c3ae75 // indirect
+	github.com/vbatts/tar-split v0.12.2 // indirect
 	github.com/vishvananda/netlink v1.3.1 // indirect
 	github.com/vishvananda/netns v0.0.5 // indirect
 	github.com/x448/float16 v0.8.4 // indirect
@@ -214,8 +221,6 @@ require (
 	golang.org/x/mod v0.36.0 // indirect
 	golang.org/x/net v0.55.0 // indirect
 	golang.org/x/oauth2 v0.36.0 // indirect
-	golang.org/x/sync v0.20.0 // indirect
-	golang.org/x/sys v0.45.0 // indirect
 	golang.org/x/term v0.43.0 // indirect
 	golang.org/x/text v0.37.0 // indirect
 	golang.org/x/time v0.15.0 // indirect
@@ -318,3 +323,5 @@ replace (
 	k8s.io/sample-controller => k8s.io/sample-controller v0.35.4
 	kubevirt.io/client-go => github.com/kubeovn/kubevirt-client-go v0.0.0-20251218060504-5e00cd0d766f
 )
+
+replace github.com/kubeovn/kube-ovn-ccm => ../..

@@ -17,6 +17,9 @@ type Options struct {
 	// Progress receives one line per step, with the elapsed time. Nil is
 	// silent.
 	Progress io.Writer
+	// WithoutProduct leaves out the images of kube-ovn-ccm and of its gateway:
+	// a bare cluster, into which one can load other builds of them.
+	WithoutProduct bool
 }
 
 // Set is a complete set of assets. All paths are absolute and stay valid as
@@ -60,5 +63,20 @@ const PauseRef = "docker.io/lab/pause:1"
 // is there it only compares content hashes, which takes well under a second.
 // An error names the part that cannot be had and why.
 func Ensure(ctx context.Context, opts Options) (*Set, error) {
-	return newBuilder(opts).ensure(ctx)
+	b, err := newBuilder(opts)
+	if err != nil {
+		return nil, err
+	}
+	return b.ensure(ctx, !opts.WithoutProduct)
+}
+
+// Release writes the images that a user would push to a registry into a
+// directory: those of kube-ovn-ccm and of its gateway, with compressed layers.
+// They hold the same files as the images of a Set.
+func Release(ctx context.Context, opts Options, dir string) ([]Image, error) {
+	b, err := newBuilder(opts)
+	if err != nil {
+		return nil, err
+	}
+	return b.release(ctx, dir)
 }
