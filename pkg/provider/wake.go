@@ -1,0 +1,110 @@
+package provider
+
+import (
+	v1 "k8s.io/api/core/v1"
+
+	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
+)
+
+// user is a Service that asks us for a load balancer, and the network through
+// which it wants to be reached.
+type user struct {
+	// Key is the Service's "namespace/name".
+	Key string
+	// Attachment is "<nad>.<namespace>", as the Service spells it.
+	Attachment string
+	// Subnet is the Subnet that the Service names, empty if it names none.
+	Subnet string
+}
+
+// userOf reads a Service; defaultAttachment is for those that name none.
+func userOf(svc *v1.Service, defaultAttachment string) user {
+	attachment, ok := svc.Annotations[kubeovn.AttachmentProvider]
+	if !ok {
+		attachment = defaultAttachment
+	}
+	return user{
+		Key:        svc.Namespace + "/" + svc.Name,
+		Attachment: attachment,
+		Subnet:     svc.Annotations[kubeovn.AnnotationKey(attachment, kubeovn.FieldLogicalSwitch)],
+	}
+}
+
+// network is what is asked of Kube-OVN to find the Services that a change
+// concerns; *kubeovn.Cache implements it.
+type network interface {
+	Subnet(name string) (*kubeovn.Subnet, bool)
+	VipsOf(subnet string) []*kubeovn.Vip
+}
+
+// users are the Services that a change may concern, computed when needed:
+// most changes in a large cluster are addresses of ordinary Pods.
+type users struct {
+	// All are those that ask for a load balancer.
+	All func() []user
+	// Pending are those of them that do not have it yet as they wish.
+	Pending func() []user
+}
+
+// concerned returns the keys of the Services that have to be looked at after a
+// change in Kube-OVN or multus. freed says that there may be addresses now
+// where there were none.
+//
+//   - A change of something of ours concerns its Service.
+//   - An edited NAD or Subnet concerns all Services that use it, whether they
+//     are served or not.
+//   - Whatever frees an address concerns the Services that wait for one there.
+func concerned(c kubeovn.Change, freed bool, u users, net network) []string {
+	var keys []string
+	if owner, ours := kubeovn.OwnerOf(c.Object); ours {
+		keys = append(keys, owner.Key())
+	}
+	switch obj := c.Object.(type) {
+	case *kubeovn.NAD:
+		if len(keys) == 0 {
+			attachment := obj.Name + "." + obj.Namespace
+			keys = append(keys, having(u.All(), func(u user) bool { return u.Attachment == attachment })...)
+		}
+	case *kubeovn.Subnet:
+		uses := func(u user) bool { return u.Subnet == obj.Name || u.Attachment == obj.Provider }
+		if c.SpecChanged || c.Deleted {
+			keys = append(keys, having(u.All(), uses)...)
+			// The provider may be another one than before.
+			for _, vip := range net.VipsOf(obj.Name) {
+				if owner, ours := kubeovn.OwnerOf(vip); ours {
+					keys = append(keys, owner.Key())
+				}
+			}
+		} else if freed {
+			keys = append(keys, having(u.Pending(), uses)...)
+		}
+	case *kubeovn.Vip:
+		if freed {
+			keys = append(keys, having(u.Pending(), waitsFor(obj.Subnet, net))...)
+		}
+	case *kubeovn.IP:
+		if freed {
+			keys = append(keys, having(u.Pending(), waitsFor(obj.Subnet, net))...)
+		}
+	}
+	return keys
+}
+
+// waitsFor tells whether a Service wants an address of the Subnet; of a Subnet
+// that is not known everybody may.
+func waitsFor(subnet string, net network) func(user) bool {
+	s, known := net.Subnet(subnet)
+	return func(u user) bool {
+		return !known || u.Subnet == subnet || u.Attachment == s.Provider
+	}
+}
+
+func having(all []user, is func(user) bool) []string {
+	var keys []string
+	for _, u := range all {
+		if is(u) {
+			keys = append(keys, u.Key)
+		}
+	}
+	return keys
+}
