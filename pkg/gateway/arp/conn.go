@@ -82,27 +82,41 @@ func (c *Conn) Probe(ctx context.Context, address netip.Addr) (net.HardwareAddr,
 
 // listen returns the first other host that claims the address until deadline.
 func (c *Conn) listen(ctx context.Context, address netip.Addr, deadline time.Time) (net.HardwareAddr, error) {
+	for {
+		packet, err := c.Receive(ctx, deadline)
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if holder, ok := packet.claimant(c.link.HardwareAddr, address); ok {
+			return holder, nil
+		}
+	}
+}
+
+// Receive returns the next ARP packet that arrives on the interface. When the
+// deadline is over the error is context.DeadlineExceeded.
+func (c *Conn) Receive(ctx context.Context, deadline time.Time) (Packet, error) {
 	if err := c.file.SetReadDeadline(deadline); err != nil {
-		return nil, fmt.Errorf("listen for %s on %s: %w", address, c.link.Name, err)
+		return Packet{}, fmt.Errorf("receive ARP on %s: %w", c.link.Name, err)
 	}
 	frame := make([]byte, 1514)
 	for {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return Packet{}, err
 		}
 		n, err := c.file.Read(frame)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return nil, nil
+			return Packet{}, context.DeadlineExceeded
 		}
 		if err != nil {
-			return nil, fmt.Errorf("listen for %s on %s: %w", address, c.link.Name, err)
+			return Packet{}, fmt.Errorf("receive ARP on %s: %w", c.link.Name, err)
 		}
-		packet, err := Parse(frame[:n])
-		if err != nil {
-			continue
-		}
-		if holder, ok := packet.claimant(c.link.HardwareAddr, address); ok {
-			return holder, nil
+		// What is no ARP about IPv4 is none of our business.
+		if packet, err := Parse(frame[:n]); err == nil {
+			return packet, nil
 		}
 	}
 }

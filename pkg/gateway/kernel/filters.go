@@ -3,6 +3,7 @@ package kernel
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -12,15 +13,37 @@ import (
 	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/spec"
 )
 
-func (k *Kernel) filters() ([]desired.Filter, error) {
+// filters reads the chains. Where a chain holds a line that is none of ours,
+// iptables itself is asked for what seems to be missing there, so that a
+// version which prints a rule in another way than ours can never make the rule
+// pile up.
+func (k *Kernel) filters(want []desired.Filter) ([]desired.Filter, error) {
 	var out []desired.Filter
 	for _, c := range desired.Chains {
 		lines, err := k.ipt.List(c.Table, c.Chain)
 		if err != nil {
 			return nil, fmt.Errorf("read iptables %s %s: %w", c.Table, c.Chain, err)
 		}
+		foreign := false
 		for _, line := range lines {
-			if f, ok := desired.ParseFilter(c.Table, line); ok {
+			f, ok := desired.ParseFilter(c.Table, line)
+			if ok {
+				out = append(out, f)
+			}
+			foreign = foreign || !ok && !strings.HasPrefix(line, "-P ")
+		}
+		if !foreign {
+			continue
+		}
+		for _, f := range want {
+			if f.Table != c.Table || f.Chain != c.Chain || slices.Contains(out, f) {
+				continue
+			}
+			there, err := k.ipt.Exists(f.Table, f.Chain, strings.Fields(f.Spec)...)
+			if err != nil {
+				return nil, fmt.Errorf("look for %s: %w", f, err)
+			}
+			if there {
 				out = append(out, f)
 			}
 		}
@@ -28,15 +51,12 @@ func (k *Kernel) filters() ([]desired.Filter, error) {
 	return out, nil
 }
 
-// applyFilter adds at the end unless the rule is there. iptables itself is
-// asked once more, so that a version which prints a rule in another way than
-// ours can never make it pile up.
 func (k *Kernel) applyFilter(verb desired.Verb, f desired.Filter) error {
 	ruleSpec := strings.Fields(f.Spec)
 	if verb == desired.Delete {
 		return k.ipt.DeleteIfExists(f.Table, f.Chain, ruleSpec...)
 	}
-	return k.ipt.AppendUnique(f.Table, f.Chain, ruleSpec...)
+	return k.ipt.Append(f.Table, f.Chain, ruleSpec...)
 }
 
 var protocols = map[uint8]spec.Protocol{

@@ -14,6 +14,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
+	"unicode"
 )
 
 // Version is the format that this package writes and the only one it reads.
@@ -110,8 +112,8 @@ func (d *Document) Validate() error {
 	if d.Version != Version {
 		errs = append(errs, fmt.Errorf("version is %d, this agent reads %d", d.Version, Version))
 	}
-	if d.Interface == "" {
-		errs = append(errs, errors.New("interface is empty"))
+	if err := validateInterface(d.Interface); err != nil {
+		errs = append(errs, err)
 	}
 	if len(d.Families) == 0 {
 		errs = append(errs, errors.New("families is empty"))
@@ -143,6 +145,23 @@ func (d *Document) Validate() error {
 	return errors.Join(errs...)
 }
 
+// maxInterface is the length of the longest interface name, IFNAMSIZ-1.
+const maxInterface = 15
+
+// validateInterface reports a name that the kernel would not give to an
+// interface. The name becomes part of a path below /proc/sys.
+func validateInterface(name string) error {
+	switch {
+	case name == "":
+		return errors.New("interface is empty")
+	case len(name) > maxInterface, name == ".", name == "..", strings.ContainsFunc(name, func(r rune) bool {
+		return r == '/' || r == ':' || r > unicode.MaxASCII || !unicode.IsGraphic(r) || unicode.IsSpace(r)
+	}):
+		return fmt.Errorf("interface %q is not the name of an interface", name)
+	}
+	return nil
+}
+
 func (f Family) validate(i int) []error {
 	var errs []error
 	if !f.Address.IsValid() {
@@ -157,7 +176,19 @@ func (f Family) validate(i int) []error {
 			errs = append(errs, fmt.Errorf("families[%d].%s is missing", i, a.name))
 		case a.addr.Is4() != f.Address.Addr().Is4():
 			errs = append(errs, fmt.Errorf("families[%d].%s %s is of another IP family than %s", i, a.name, a.addr, f.Address))
+		case a.addr == f.Address.Addr():
+			errs = append(errs, fmt.Errorf("families[%d].%s %s is the load balancer's own address", i, a.name, a.addr))
+		case a.addr.Zone() != "":
+			errs = append(errs, fmt.Errorf("families[%d].%s %s has a zone", i, a.name, a.addr))
 		}
+	}
+	if a := f.Address.Addr(); a.Is4In6() || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() {
+		errs = append(errs, fmt.Errorf("families[%d].address %s is not an address of a host", i, f.Address))
+	}
+	// A router may be known by its link-local address, which no Subnet holds.
+	onLink := f.Gateway.Is6() && f.Gateway.IsLinkLocalUnicast()
+	if f.Gateway.IsValid() && !onLink && !f.Address.Contains(f.Gateway) {
+		errs = append(errs, fmt.Errorf("families[%d].gateway %s is outside the Subnet of %s", i, f.Gateway, f.Address))
 	}
 	return errs
 }

@@ -1,0 +1,151 @@
+package command_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/arp"
+)
+
+func (l *lab) mac(role, link string) string {
+	l.t.Helper()
+	var mac string
+	l.inside(role, func() error {
+		i, err := net.InterfaceByName(link)
+		if err == nil {
+			mac = i.HardwareAddr.String()
+		}
+		return err
+	})
+	return mac
+}
+
+// probe asks from the client who has an address.
+func (l *lab) probe(address string) (net.HardwareAddr, error) {
+	var conn *arp.Conn
+	if err := within(l.names["client"], func() (err error) { conn, err = arp.Dial("eth0"); return err }); err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	return conn.Probe(context.Background(), netip.MustParseAddr(address))
+}
+
+func TestAClientThatKnewAnotherHolderLearnsTheNewOne(t *testing.T) {
+	l := newLab(t)
+	l.echoServers(clusterIP, "a", tcp(80))
+	const old = "02:00:00:00:00:01"
+	l.ip("client", "neigh replace 172.18.0.18 lladdr "+old+" dev eth0 nud stale")
+	l.ip("lan", "neigh replace 172.18.0.18 lladdr "+old+" dev br0 nud stale")
+	time.Sleep(1100 * time.Millisecond) // a neighbour entry may not change twice within a second
+	l.startServing(document(tcp(80)))
+	want := l.mac("gw", "net1")
+	for _, neighbour := range []struct{ role, link string }{{"client", "eth0"}, {"lan", "br0"}} {
+		l.eventually(neighbour.role+" knows the new holder", func() error {
+			entry := l.ip(neighbour.role, "neigh show 172.18.0.18 dev "+neighbour.link)
+			if !strings.Contains(entry, want) {
+				return fmt.Errorf("it knows: %s", entry)
+			}
+			return nil
+		})
+	}
+	l.mustAsk("client", "tcp4", 80, "a")
+	l.mustAsk("remote", "tcp4", 80, "a")
+}
+
+func TestAnAddressInUseIsNotTaken(t *testing.T) {
+	l := newLab(t)
+	l.echoServers(clusterIP, "a", tcp(80))
+	l.ip("client", "addr add 172.18.0.18/16 dev eth0")
+	l.publish(document(tcp(80)))
+	l.start()
+	want := "address 172.18.0.18 is in use on the network by MAC " + l.mac("client", "eth0")
+	l.eventually("the reason is shown", func() error {
+		if err := l.ready(); err == nil || err.Error() != want {
+			return fmt.Errorf("ready says: %v", err)
+		}
+		return nil
+	})
+	if a := l.addresses("gw", "net1"); a != "" {
+		t.Errorf("net1 took %s", a)
+	}
+	if rules := l.filters(); !strings.Contains(rules, "DNAT") {
+		t.Errorf("the rules are not there before the address:\n%s", rules)
+	}
+	l.ip("client", "addr del 172.18.0.18/16 dev eth0")
+	l.eventually("it serves when the address is free", l.ready)
+	l.mustAsk("remote", "tcp4", 80, "a")
+}
+
+func TestTheAttachmentAnswersForTheLoadBalancerOnly(t *testing.T) {
+	l := newLab(t)
+	if holder, err := l.probe(podAddress); err != nil || holder == nil {
+		t.Fatalf("without the agent the Pod's address is answered on net1: %v, %v; else this test proves nothing", holder, err)
+	}
+	l.startServing(document(tcp(80)))
+	if holder, err := l.probe(podAddress); err != nil || holder != nil {
+		t.Errorf("%s answered for the Pod's address, %v", holder, err)
+	}
+	if holder, err := l.probe(lbAddress); err != nil || holder.String() != l.mac("gw", "net1") {
+		t.Errorf("%s answered for the load balancer's address, %v", holder, err)
+	}
+}
+
+func TestAnAttachmentWithoutCarrierIsNoticed(t *testing.T) {
+	l := newLab(t)
+	l.echoServers(clusterIP, "a", tcp(80))
+	l.ip("node", "link set eth0 down")
+	l.publish(document(tcp(80)))
+	l.start()
+	noticed := func() error {
+		if err := l.ready(); err == nil || !strings.Contains(err.Error(), "interface net1 has no carrier") {
+			return fmt.Errorf("ready says: %v", err)
+		}
+		return nil
+	}
+	l.eventually("the reason is shown at the start", noticed)
+	if a := l.addresses("gw", "net1"); a != "" {
+		t.Errorf("net1 took %s although nobody could be asked", a)
+	}
+	l.ip("node", "link set eth0 up")
+	l.eventually("it serves when the carrier is there", l.ready)
+	l.ip("node", "link set eth0 down")
+	l.eventually("the reason is shown when the carrier goes", noticed)
+	l.ip("node", "link set eth0 up")
+	l.eventually("it serves again", l.ready)
+	l.eventually("clients get answers", func() error {
+		_, err := l.ask("client", "tcp4", lbAddress, 80)
+		return err
+	})
+}
+
+func TestAnnouncementsComeInBothFormsAndMoreThanOnce(t *testing.T) {
+	l := newLab(t)
+	var conn *arp.Conn
+	l.inside("client", func() (err error) { conn, err = arp.Dial("eth0"); return err })
+	defer conn.Close()
+	l.startServing(document(tcp(80)))
+	mac := l.mac("gw", "net1")
+	seen := map[uint16]int{}
+	deadline := time.Now().Add(time.Second)
+	for {
+		p, err := conn.Receive(context.Background(), deadline)
+		if errors.Is(err, context.DeadlineExceeded) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.SenderMAC.String() == mac && p.SenderIP == p.TargetIP && p.SenderIP.String() == lbAddress {
+			seen[p.Operation]++
+		}
+	}
+	if seen[arp.Request] != 3 || seen[arp.Reply] != 3 {
+		t.Errorf("announced %d times as a request and %d times as a reply, want 3 and 3", seen[arp.Request], seen[arp.Reply])
+	}
+}

@@ -1,0 +1,169 @@
+package spec
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+// guide is the document of the guide's Service.
+func guide() *Document {
+	return &Document{
+		Version:   Version,
+		Service:   ServiceRef{Namespace: "default", Name: "test-service", UID: "161edee1-7f6e-40f5-9e09-5a52c44267d0"},
+		Interface: "net1",
+		Families: []Family{{
+			Address:   netip.MustParsePrefix("172.18.0.18/16"),
+			Gateway:   netip.MustParseAddr("172.18.0.1"),
+			ClusterIP: netip.MustParseAddr("10.109.201.193"),
+		}},
+		Ports: []Port{{TCP, 80}},
+	}
+}
+
+const guideJSON = `{
+  "version": 1,
+  "service": {
+    "namespace": "default",
+    "name": "test-service",
+    "uid": "161edee1-7f6e-40f5-9e09-5a52c44267d0"
+  },
+  "interface": "net1",
+  "families": [
+    {
+      "address": "172.18.0.18/16",
+      "gateway": "172.18.0.1",
+      "clusterIP": "10.109.201.193"
+    }
+  ],
+  "ports": [
+    {
+      "protocol": "TCP",
+      "port": 80
+    }
+  ]
+}
+`
+
+var compareAddrs = cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})
+
+func TestTheFormatIsStable(t *testing.T) {
+	b, err := guide().Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(guideJSON, string(b)); diff != "" {
+		t.Errorf("gateways that run read another format (-want +got):\n%s", diff)
+	}
+	if got := Hash(b); len(got) != 16 {
+		t.Errorf("Hash is %q, want 16 digits", got)
+	}
+	d, err := Parse(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(guide(), d, compareAddrs); diff != "" {
+		t.Errorf("what was written is not what is read (-want +got):\n%s", diff)
+	}
+}
+
+func TestHashTellsDocumentsApart(t *testing.T) {
+	one, err := guide().Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := guide()
+	d.Ports[0].Port = 81
+	other, err := d.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if Hash(one) == Hash(other) || Hash(one) != Hash([]byte(guideJSON)) {
+		t.Errorf("Hash: %s and %s for different documents, %s for the first again", Hash(one), Hash(other), Hash([]byte(guideJSON)))
+	}
+}
+
+func TestValidate(t *testing.T) {
+	v6 := Family{
+		Address:   netip.MustParsePrefix("fd00:18::18/64"),
+		Gateway:   netip.MustParseAddr("fe80::1"),
+		ClusterIP: netip.MustParseAddr("fd00:10::1"),
+	}
+	for sentence, tc := range map[string]struct {
+		change func(*Document)
+		want   string // empty: valid
+	}{
+		"the guide's Service":                         {func(*Document) {}, ""},
+		"a Service without ports":                     {func(d *Document) { d.Ports = nil }, ""},
+		"one port with three protocols":               {func(d *Document) { d.Ports = []Port{{TCP, 53}, {UDP, 53}, {SCTP, 53}} }, ""},
+		"two families, IPv6 with a link-local router": {func(d *Document) { d.Families = append(d.Families, v6) }, ""},
+		"a format of the future":                      {func(d *Document) { d.Version = 2 }, "version is 2"},
+		"no interface":                                {func(d *Document) { d.Interface = "" }, "interface is empty"},
+		"an interface that leaves /proc/sys":          {func(d *Document) { d.Interface = "../../x" }, "is not the name of an interface"},
+		"an interface with a name that is too long":   {func(d *Document) { d.Interface = "abcdefghijklmnop" }, "is not the name of an interface"},
+		"no family":                           {func(d *Document) { d.Families = nil }, "families is empty"},
+		"a family twice":                      {func(d *Document) { d.Families = append(d.Families, d.Families[0]) }, "families[1]: a second entry"},
+		"no address":                          {func(d *Document) { d.Families[0].Address = netip.Prefix{} }, "families[0].address is missing"},
+		"no router":                           {func(d *Document) { d.Families[0].Gateway = netip.Addr{} }, "families[0].gateway is missing"},
+		"no ClusterIP":                        {func(d *Document) { d.Families[0].ClusterIP = netip.Addr{} }, "families[0].clusterIP is missing"},
+		"a ClusterIP of the other family":     {func(d *Document) { d.Families[0].ClusterIP = v6.ClusterIP }, "families[0].clusterIP fd00:10::1 is of another IP family"},
+		"a router outside the Subnet":         {func(d *Document) { d.Families[0].Gateway = netip.MustParseAddr("172.19.0.1") }, "families[0].gateway 172.19.0.1 is outside the Subnet"},
+		"the router's address as the address": {func(d *Document) { d.Families[0].Address = netip.MustParsePrefix("172.18.0.1/16") }, "families[0].gateway 172.18.0.1 is the load balancer's own address"},
+		"an address of no host":               {func(d *Document) { d.Families[0].Address = netip.MustParsePrefix("224.0.0.1/16") }, "families[0].address 224.0.0.1/16 is not an address of a host"},
+		"port 0":                              {func(d *Document) { d.Ports[0].Port = 0 }, "ports[0].port is 0"},
+		"an unknown protocol":                 {func(d *Document) { d.Ports[0].Protocol = "tcp" }, `ports[0].protocol "tcp"`},
+		"a port twice":                        {func(d *Document) { d.Ports = []Port{{TCP, 80}, {TCP, 80}} }, "ports[1]: TCP 80 a second time"},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			d := guide()
+			tc.change(d)
+			err := d.Validate()
+			if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %v, want %q", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestEveryFaultIsNamed(t *testing.T) {
+	_, err := Parse([]byte(`{"version":3,"ports":[{"protocol":"TCP","port":0}]}`))
+	for _, want := range []string{"version is 3", "interface is empty", "families is empty", "ports[0].port is 0"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is missing in: %v", want, err)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(guideJSON))
+	f.Add([]byte(`{"version":1,"interface":"net1","families":[{"address":"fd00::2/64","gateway":"fe80::1%net1","clusterIP":"fd01::1"}]}`))
+	f.Add([]byte(`{"version":1,"interface":"..","families":[{"address":"0.0.0.0/0","gateway":"::ffff:1.2.3.4","clusterIP":""}],"ports":[{"port":65536}]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		d, err := Parse(b)
+		if err != nil {
+			return
+		}
+		canonical, err := d.Marshal()
+		if err != nil {
+			t.Fatalf("a valid document cannot be written: %v", err)
+		}
+		again, err := Parse(canonical)
+		if err != nil {
+			t.Fatalf("a valid document is not valid any more: %v\n%s", err, canonical)
+		}
+		if diff := cmp.Diff(d, again, compareAddrs, cmpopts.EquateEmpty()); diff != "" {
+			t.Fatalf("writing and reading changed the document:\n%s", diff)
+		}
+		for _, family := range d.Families {
+			if a := family.Address; family.ClusterIP.Is4() != a.Addr().Is4() || !a.IsValid() {
+				t.Fatalf("families are mixed: %+v", family)
+			}
+		}
+		if strings.ContainsAny(d.Interface, "/ \n\x00") {
+			t.Fatalf("interface %q", d.Interface)
+		}
+	})
+}
