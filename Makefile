@@ -15,7 +15,7 @@ STAMP := k8s.io/component-base/version
 LDFLAGS := -s -w -X $(STAMP).gitVersion=$(VERSION) -X $(STAMP).gitCommit=$(COMMIT)
 
 # The lab that `make demo` leaves up, and the one that `make test` uses.
-DEMO_LAB ?= demo
+DEMO_LAB ?= lab
 TEST_LAB ?= e2e
 
 .PHONY: help

@@ -1,0 +1,52 @@
+package suite
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+)
+
+// warnings are the Warning Events on one Service.
+func (c *cluster) warnings(ctx context.Context, ns, name string) ([]corev1.Event, error) {
+	l, err := c.kube.CoreV1().Events(ns).List(ctx, metav1.ListOptions{FieldSelector: fields.Set{
+		"involvedObject.kind": "Service", "involvedObject.name": name, "type": corev1.EventTypeWarning,
+	}.String()})
+	if err != nil {
+		return nil, err
+	}
+	return l.Items, nil
+}
+
+// noWarnings fails the test for every Warning Event in a namespace, whatever
+// object it is about.
+func (c *cluster) noWarnings(t *testing.T, ns string) {
+	t.Helper()
+	l, err := c.kube.CoreV1().Events(ns).List(t.Context(), metav1.ListOptions{FieldSelector: "type=" + corev1.EventTypeWarning})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range l.Items {
+		t.Errorf("Warning on %s %s from %s: %s: %s", e.InvolvedObject.Kind, e.InvolvedObject.Name, e.Source.Component, e.Reason, e.Message)
+	}
+}
+
+// oneWarning complains unless a Service has exactly one Warning Event, with
+// that reason.
+func (c *cluster) oneWarning(ctx context.Context, ns, name, reason string) (corev1.Event, error) {
+	ws, err := c.warnings(ctx, ns, name)
+	if err != nil {
+		return corev1.Event{}, err
+	}
+	if len(ws) != 1 || ws[0].Reason != reason {
+		var all []string
+		for _, w := range ws {
+			all = append(all, w.Reason+": "+w.Message)
+		}
+		return corev1.Event{}, fmt.Errorf("%d Warning Events %q, want one %s", len(ws), all, reason)
+	}
+	return ws[0], nil
+}

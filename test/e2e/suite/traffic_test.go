@@ -1,0 +1,162 @@
+package suite
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// The hosts outside the cluster.
+const (
+	onLink       = "client" // on the LAN of the nodes
+	behindRouter = "remote" // reached only through 172.18.0.1
+)
+
+// get asks an HTTP server from one of the lab's hosts, on a connection of its
+// own, and returns the body.
+func (c *cluster) get(ctx context.Context, host, hostport, path string) (string, error) {
+	client := &http.Client{
+		Timeout: 3 * time.Second,
+		Transport: &http.Transport{
+			DisableKeepAlives: true,
+			DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				return c.Host(host).Dial(ctx, network, addr)
+			},
+		},
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+hostport+path, nil)
+	if err != nil {
+		return "", err
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		return "", err
+	}
+	if res.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("%s: %s", hostport, res.Status)
+	}
+	return string(b), nil
+}
+
+// answers waits until an HTTP server answers a host, and returns how long that
+// took.
+func (c *cluster) answers(t *testing.T, within time.Duration, host, hostport string) time.Duration {
+	t.Helper()
+	return eventually(t, within, "an answer from "+hostport+" to "+host, func(ctx context.Context) error {
+		_, err := c.get(ctx, host, hostport, "/")
+		return err
+	})
+}
+
+// udpEcho sends one datagram to agnhost's netexec and waits for its answer.
+func (c *cluster) udpEcho(ctx context.Context, host, hostport string) error {
+	conn, err := c.Host(host).Dial(ctx, "udp", hostport)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
+		return err
+	}
+	if _, err := conn.Write([]byte("echo hello")); err != nil {
+		return err
+	}
+	b := make([]byte, 64)
+	n, err := conn.Read(b)
+	if err != nil {
+		return err
+	}
+	if got := strings.TrimSpace(string(b[:n])); got != "hello" {
+		return fmt.Errorf("answer %q", got)
+	}
+	return nil
+}
+
+// refused is nil when a TCP connection is refused at once, which is what a port
+// that is not served must do.
+func (c *cluster) refused(ctx context.Context, host, hostport string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	conn, err := c.Host(host).Dial(ctx, "tcp", hostport)
+	if err == nil {
+		conn.Close()
+		return fmt.Errorf("%s still accepts", hostport)
+	}
+	if !strings.Contains(err.Error(), "refused") {
+		return fmt.Errorf("%s: %w, want a refusal", hostport, err)
+	}
+	return nil
+}
+
+// load is a stream of new TCP connections.
+type load struct {
+	cancel       context.CancelFunc
+	wg           sync.WaitGroup
+	made, failed atomic.Int64
+	firstError   atomic.Pointer[error]
+}
+
+// connect opens rate new connections a second to hostport until stop is
+// called. A connection counts as failed when it is not open within a second.
+func (c *cluster) connect(t *testing.T, host, hostport string, rate int) *load {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	l := &load{cancel: cancel}
+	const streams = 20
+	for range streams {
+		l.wg.Go(func() {
+			tick := time.NewTicker(time.Second * streams / time.Duration(rate))
+			defer tick.Stop()
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-tick.C:
+				}
+				l.wg.Go(func() { l.one(c, host, hostport) })
+			}
+		})
+	}
+	t.Cleanup(cancel)
+	return l
+}
+
+func (l *load) one(c *cluster, host, hostport string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	conn, err := c.Host(host).Dial(ctx, "tcp", hostport)
+	l.made.Add(1)
+	if err != nil {
+		l.failed.Add(1)
+		l.firstError.CompareAndSwap(nil, &err)
+		return
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		// No TIME_WAIT: a thousand a second would use up the ports.
+		_ = tcp.SetLinger(0)
+	}
+	conn.Close()
+}
+
+// stop ends the stream and returns how many connections were tried and failed,
+// and what the first failure was.
+func (l *load) stop() (made, failed int64, first error) {
+	l.cancel()
+	l.wg.Wait()
+	if p := l.firstError.Load(); p != nil {
+		first = *p
+	}
+	return l.made.Load(), l.failed.Load(), first
+}
