@@ -149,8 +149,8 @@ func busybox(t *rootfs.Tree, from rootfs.Debian) error {
 }
 
 func users(t *rootfs.Tree) {
-	t.Text("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33::/var/www:/bin/false\nnonroot:x:65532:65532::/:/bin/false\n", 0o644)
-	t.Text("/etc/group", "root:x:0:\nwww-data:x:33:\nnonroot:x:65532:\n", 0o644)
+	t.Text("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33::/var/www:/bin/false\nnobody:x:65534:65534::/:/bin/false\nnonroot:x:65532:65532::/:/bin/false\n", 0o644)
+	t.Text("/etc/group", "root:x:0:\nwww-data:x:33:\nnogroup:x:65534:\nnonroot:x:65532:\n", 0o644)
 }
 
 func certificates(t *rootfs.Tree, from rootfs.Debian) {
@@ -158,7 +158,8 @@ func certificates(t *rootfs.Tree, from rootfs.Debian) {
 	t.File(bundle, filepath.Join(string(from), bundle), 0o644)
 }
 
-const nginxConf = `worker_processes 1;
+const nginxConf = `user www-data;
+worker_processes 1;
 error_log /dev/stderr notice;
 pid /run/nginx.pid;
 events { worker_connections 4096; }

@@ -38,7 +38,7 @@ func (b *builder) product(ctx context.Context) (string, error) {
 	return b.cache.entry(ctx, "product", sum, func(ctx context.Context, dir string) error {
 		args := append([]string{"build", "-v"}, goFlags...)
 		args = append(args, "-ldflags", flags, "-o", dir+"/", "./cmd/"+programCCM, "./cmd/"+programGateway)
-		s := step{name: "product", doing: "compiling kube-ovn-ccm and lb-gateway", log: b.log("product"), unit: "packages so far"}
+		s := step{name: "product", doing: "compiling kube-ovn-ccm and lb-gateway", log: b.log("product")}
 		return s.run(ctx, b.progress, goCommand(ctx, b.repo, args...))
 	})
 }

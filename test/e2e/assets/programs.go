@@ -85,7 +85,7 @@ func (b *builder) buildPrograms(ctx context.Context, dir string) error {
 	}
 	// One build for all: most packages are shared, and Go compiles each once.
 	cmd := goCommand(ctx, b.module, args...)
-	s := step{name: "programs", doing: "compiling Kubernetes, etcd, Kube-OVN and multus", log: b.log("programs"), unit: "packages so far"}
+	s := step{name: "programs", doing: "compiling Kubernetes, etcd, Kube-OVN and multus", log: b.log("programs")}
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return fmt.Errorf("programs: %w", err)
 	}

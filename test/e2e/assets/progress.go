@@ -55,9 +55,6 @@ type step struct {
 	doing string
 	// log is the path of the file that gets the output.
 	log string
-	// unit, if set, is what one line of output stands for. The heartbeat then
-	// says how many there were; otherwise it repeats the last line.
-	unit string
 }
 
 // run runs cmd as this step. If it fails, the error says which step and how
@@ -91,18 +88,13 @@ func (s step) run(ctx context.Context, p *progress, cmd *exec.Cmd) error {
 	for {
 		select {
 		case <-ticker.C:
-			lines, last := tail.state()
-			if s.unit != "" {
-				last = fmt.Sprintf("%d %s", lines, s.unit)
-			}
-			p.printf("%s: %s for %s, %s", s.name, s.doing, time.Since(begun).Round(time.Second), last)
+			p.printf("%s: %s for %s%s", s.name, s.doing, time.Since(begun).Round(time.Second), tail.now())
 		case err := <-done:
 			if ctx.Err() != nil {
 				return fmt.Errorf("%s: %s: %w", s.name, s.doing, ctx.Err())
 			}
 			if err != nil {
-				_, last := tail.state()
-				return fmt.Errorf("%s: %s failed (%w): %s (all of it in %s)", s.name, s.doing, err, last, s.log)
+				return fmt.Errorf("%s: %s failed (%w)%s (all of it in %s)", s.name, s.doing, err, tail.now(), s.log)
 			}
 			p.printf("%s: done %s after %s", s.name, s.doing, time.Since(begun).Round(100*time.Millisecond))
 			return nil
@@ -110,10 +102,9 @@ func (s step) run(ctx context.Context, p *progress, cmd *exec.Cmd) error {
 	}
 }
 
-// tail counts lines and remembers the last one that is not empty.
+// tail remembers the last line that is not empty.
 type tail struct {
 	mu      sync.Mutex
-	lines   int
 	last    string
 	partial []byte
 }
@@ -128,15 +119,18 @@ func (t *tail) Write(b []byte) (int, error) {
 			return len(b), nil
 		}
 		if line := strings.TrimSpace(string(t.partial[:i])); line != "" {
-			t.lines++
 			t.last = line
 		}
 		t.partial = t.partial[i+1:]
 	}
 }
 
-func (t *tail) state() (lines int, last string) {
+// now returns the last line as the end of a sentence, or nothing.
+func (t *tail) now() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.lines, t.last
+	if t.last == "" {
+		return ""
+	}
+	return ": " + t.last
 }
