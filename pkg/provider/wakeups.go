@@ -20,8 +20,9 @@ const (
 	pendingPatrol = 30 * time.Second
 	// fullPatrol is the same for all Services, in units of pendingPatrol.
 	fullPatrol = 20
-	// sweepPeriod is how often things are searched whose Service is gone.
-	sweepPeriod = 5 * time.Minute
+	// sweepPeriod is how often things are searched whose Service is gone. One
+	// sweep takes one step for each of them, and looking costs no request.
+	sweepPeriod = time.Minute
 	// syncPoll is how often it is asked whether the caches are complete.
 	syncPoll = 200 * time.Millisecond
 )
@@ -133,8 +134,8 @@ type sweeper interface {
 	Sweep(ctx context.Context) error
 }
 
-// sweep has the sweeper work once everything has been read, and every few
-// minutes from then on.
+// sweep has the sweeper work once everything has been read, and every minute
+// from then on.
 func sweep(ctx context.Context, s sweeper, synced ...cache.InformerSynced) {
 	if !waitFor(ctx, synced...) {
 		return
