@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -141,9 +143,9 @@ func lookup(object map[string]any, name string) any {
 	if v, ok := object[name]; ok {
 		return v
 	}
-	for k, v := range object {
+	for _, k := range slices.Sorted(maps.Keys(object)) {
 		if strings.EqualFold(k, name) {
-			return v
+			return object[k]
 		}
 	}
 	return nil

@@ -43,9 +43,7 @@ func newSource(client dynamic.Interface, kind Kind, gvr schema.GroupVersionResou
 			return s.list(ctx, resource, options)
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			w, err := resource.Watch(ctx, options)
-			s.note("watch", err)
-			return w, err
+			return s.watch(ctx, resource, options)
 		},
 	}
 	s.informer = cache.NewSharedIndexInformerWithOptions(
@@ -72,17 +70,39 @@ func (s *source) list(ctx context.Context, resource dynamic.ResourceInterface, o
 	for {
 		l, err := resource.List(ctx, options)
 		s.note("list", err)
-		if !unreadable(err) {
-			if err != nil {
-				return nil, err
-			}
+		if err == nil {
 			return l, nil
 		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(s.retry):
+		if !unreadable(err) || !s.pause(ctx) {
+			return nil, err
 		}
+	}
+}
+
+// watch waits likewise while watching is forbidden. If the kind has gone, or
+// if the watch was to bring the first list as well, the reflector lists next,
+// and waits there.
+func (s *source) watch(ctx context.Context, resource dynamic.ResourceInterface, options metav1.ListOptions) (watch.Interface, error) {
+	for {
+		w, err := resource.Watch(ctx, options)
+		s.note("watch", err)
+		if err == nil {
+			return w, nil
+		}
+		lists := apierrors.IsNotFound(err) || options.SendInitialEvents != nil
+		if !unreadable(err) || lists || !s.pause(ctx) {
+			return nil, err
+		}
+	}
+}
+
+// pause waits until the next try; false if there is to be none.
+func (s *source) pause(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(s.retry):
+		return true
 	}
 }
 
