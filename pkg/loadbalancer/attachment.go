@@ -1,6 +1,7 @@
 package loadbalancer
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -41,6 +42,34 @@ func parseAttachment(s string) (attachment, error) {
 		return attachment{}, fmt.Errorf("%q: %q is not the name of a namespace: %s", s, a.Namespace, form)
 	}
 	return a, nil
+}
+
+// network is what the CNI configuration of an attachment says.
+type network struct {
+	// Type is the plugin that makes the interface.
+	Type string
+	// Master is the node's interface that the plugin builds on; empty if the
+	// configuration names none.
+	Master string
+	// Bare is the configuration of the gateway's own copy, without ipam.
+	Bare string
+}
+
+// networkOf reads the configuration of an attachment for a Service's gateway.
+func networkOf(a attachment, nad *kubeovn.NAD, service string) (network, *Problem) {
+	config, err := kubeovn.ParseNADConfig(nad.Config)
+	bare := ""
+	if err == nil {
+		bare, err = config.WithoutIPAM(ObjectName(service))
+	}
+	if err != nil {
+		reason := kubeovn.ReasonInvalidConfig
+		if invalid := (*kubeovn.ConfigError)(nil); errors.As(err, &invalid) {
+			reason = invalid.Reason
+		}
+		return network{}, problemf(reason, "NetworkAttachmentDefinition %s: %v", a, err)
+	}
+	return network{Type: config.Type, Master: config.Master, Bare: bare}, nil
 }
 
 // attachmentOf says which attachment a Service uses: the one it names, else

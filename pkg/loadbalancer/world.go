@@ -74,7 +74,7 @@ func choose(w *world) (c choice, wait string, problem *Problem) {
 			"there is no NetworkAttachmentDefinition %s, which the Service's attachment %s names: create it, or correct annotation %s",
 			c.attachment, c.attachment.Provider(), kubeovn.AttachmentProvider)
 	}
-	if c.network, problem = parseNetwork(c.attachment, nad.Config); problem != nil {
+	if c.network, problem = networkOf(c.attachment, nad, w.owner.Name); problem != nil {
 		return c, "", problem
 	}
 	if c.subnet, problem = chooseSubnet(w.service, c.attachment.Provider(), w.subnets); problem != nil {
@@ -96,9 +96,9 @@ func wishOf(svc *corev1.Service) (netip.Addr, *Problem) {
 	addr, err := netip.ParseAddr(value)
 	switch {
 	case err != nil || addr.Zone() != "":
-		return netip.Addr{}, problemf("AddressMalformed", "spec.loadBalancerIP %q is not an IP address: set it to an address of the Subnet, or remove it to be given one", value)
+		return netip.Addr{}, problemf(ipam.ReasonInvalidAddress, "spec.loadBalancerIP %q is not an IP address: set it to an address of the Subnet, or remove it to be given one", value)
 	case !addr.Unmap().Is4():
-		return netip.Addr{}, problemf("AddressFamilyUnsupported", "spec.loadBalancerIP %s is an IPv6 address, and load balancers serve IPv4 only: set an IPv4 address of the Subnet, or remove it to be given one", value)
+		return netip.Addr{}, problemf(ipam.ReasonInvalidAddress, "spec.loadBalancerIP %s is an IPv6 address, and load balancers serve IPv4 only: set an IPv4 address of the Subnet, or remove it to be given one", value)
 	}
 	return addr.Unmap(), nil
 }
