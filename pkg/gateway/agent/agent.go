@@ -45,6 +45,7 @@ type Kernel interface {
 	Apply(desired.Op) error
 	Forget(func(desired.Flow) bool) (uint, error)
 	DropAddress(link string, prefix netip.Prefix) error
+	Watch(ctx context.Context) (<-chan struct{}, error)
 }
 
 // Neighbours is the link on which the addresses are announced.

@@ -17,43 +17,73 @@ import (
 	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/kernel"
 )
 
-// settle is how long the document's directory must be quiet before it is
-// read: replacing a mounted ConfigMap is a handful of events.
-const settle = 20 * time.Millisecond
+// How soon after a sign of a change the agent looks. Replacing a mounted
+// ConfigMap is a handful of events; somebody's script, and the agent's own
+// work, are many more.
+const (
+	afterDocument = 20 * time.Millisecond
+	afterKernel   = 100 * time.Millisecond
+)
 
 // Run serves until ctx ends, then gives the addresses back and returns nil. It
 // returns an error only for what cannot heal while the Pod lives.
 func (a *Agent) Run(ctx context.Context) error {
-	changes, err := watch(filepath.Dir(a.config.Document))
+	log := klog.FromContext(ctx)
+	document, err := watch(filepath.Dir(a.config.Document))
 	if err != nil {
 		return &kernel.FatalError{Err: err}
 	}
-	defer changes.Close()
+	defer document.Close()
+	changes, err := a.kernel.Watch(ctx)
+	if err != nil {
+		log.Error(err, "Changes by hand will be noticed late", "after", a.config.Resync)
+	}
 	children := make(chan os.Signal, 1)
 	signal.Notify(children, unix.SIGCHLD)
 	defer signal.Stop(children)
 
-	look := time.NewTimer(0)
-	defer look.Stop()
+	next := alarm{time.NewTimer(0), time.Now()}
+	defer next.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return a.shutdown(context.WithoutCancel(ctx))
-		case <-changes.Events:
-			look.Reset(settle)
-		case err := <-changes.Errors:
-			klog.FromContext(ctx).Error(err, "Watching the document failed; it is still read every few seconds")
-			look.Reset(settle)
+		case <-document.Events:
+			next.within(afterDocument)
+		case err := <-document.Errors:
+			log.Error(err, "Watching the document failed; it is still read every few seconds")
+			next.within(afterDocument)
+		case <-changes:
+			next.within(afterKernel)
 		case <-children:
 			reap()
-		case <-look.C:
+		case <-next.C:
 			serving, err := a.sync(ctx)
 			reap()
 			if err != nil {
 				return err
 			}
-			look.Reset(a.pause(serving, time.Now()))
+			next.set(a.pause(serving, time.Now()))
 		}
+	}
+}
+
+// alarm is a timer that knows when it goes off.
+type alarm struct {
+	*time.Timer
+	at time.Time
+}
+
+func (t *alarm) set(d time.Duration) {
+	t.at = time.Now().Add(d)
+	t.Reset(d)
+}
+
+// within sees to it that the alarm goes off within d. It never postpones it,
+// so that a stream of events cannot keep the agent from looking.
+func (t *alarm) within(d time.Duration) {
+	if time.Until(t.at) > d {
+		t.set(d)
 	}
 }
 

@@ -72,6 +72,40 @@ func TestWhatIsChangedByHandIsPutRight(t *testing.T) {
 	}
 }
 
+func TestWhatTheKernelReportsIsPutRightAtOnce(t *testing.T) {
+	l := newLab(t)
+	l.resync = "1h"
+	l.echoServers(clusterIP, "a", tcp(80))
+	l.startServing(document(tcp(80)))
+	before := sortedLines(l.fingerprint())
+	for _, tc := range []struct{ sentence, command string }{
+		{"the address is deleted", "ip addr del 172.18.0.18/16 dev net1"},
+		{"a policy rule is deleted", "ip rule del priority 32764"},
+		{"the table is flushed", "ip route flush table 100"},
+		{"the translation is deleted", "iptables -t nat -F"},
+		{"forwarding is switched off", "sysctl -qw net.ipv4.conf.eth0.forwarding=0"},
+		{"the interface is taken down", "ip link set net1 down"},
+	} {
+		t.Run(tc.sentence, func(t *testing.T) {
+			l.exec("gw", "sh", "-c", tc.command)
+			l.eventually("it is put right", func() error {
+				if now := sortedLines(l.fingerprint()); now != before {
+					return fmt.Errorf("the kernel has\n%s\nwant\n%s", now, before)
+				}
+				return nil
+			})
+		})
+	}
+}
+
+func TestAConnectionOpenedWhileItsTranslationIsMissingIsNotRefused(t *testing.T) {
+	l := newLab(t)
+	l.echoServers(clusterIP, "a", tcp(80))
+	l.startServing(document(tcp(80)))
+	l.exec("gw", "iptables", "-t", "nat", "-F", "PREROUTING")
+	l.mustAsk("client", "tcp4", 80, "a")
+}
+
 func TestRulesOfOthersStay(t *testing.T) {
 	l := newLab(t)
 	l.echoServers(clusterIP, "a", tcp(80))

@@ -78,6 +78,8 @@ type lab struct {
 	t     *testing.T
 	names map[string]string
 	dir   string
+	// resync is the agents' time between two looks when nothing changes.
+	resync string
 }
 
 var labs int
@@ -86,7 +88,7 @@ var labs int
 func newLab(t *testing.T) *lab {
 	t.Helper()
 	labs++
-	l := &lab{t: t, names: map[string]string{}, dir: t.TempDir()}
+	l := &lab{t: t, names: map[string]string{}, dir: t.TempDir(), resync: "500ms"}
 	t.Cleanup(func() {
 		for _, name := range l.names {
 			if err := netns.DeleteNamed(name); err != nil {
@@ -265,7 +267,7 @@ func (l *lab) arguments() []string {
 func (l *lab) start(wrapper ...string) *process {
 	l.t.Helper()
 	args := append(wrapper, os.Args[0])
-	args = append(args, "run", "--resync=500ms")
+	args = append(args, "run", "--resync="+l.resync)
 	args = append(args, l.arguments()...)
 	p := &process{Cmd: exec.Command(args[0], args[1:]...), stderr: &strings.Builder{}, done: make(chan struct{})}
 	p.Env = append(os.Environ(), agentVariable+"=1")
