@@ -10,8 +10,10 @@ import (
 	"k8s.io/cloud-provider/app/config"
 	servicecontroller "k8s.io/cloud-provider/controllers/service"
 	"k8s.io/cloud-provider/names"
+	"k8s.io/component-base/metrics/legacyregistry"
 	genericcontrollermanager "k8s.io/controller-manager/app"
 	"k8s.io/controller-manager/controller"
+	"k8s.io/klog/v2"
 
 	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
 )
@@ -42,6 +44,9 @@ func newServiceController(_ app.ControllerInitContext, completed *config.Complet
 			completed.ComponentConfig.KubeCloudShared.ClusterName, utilfeature.DefaultFeatureGate)
 		if err != nil {
 			return nil, false, fmt.Errorf("service controller: %w", err)
+		}
+		if err := legacyregistry.CustomRegister(&collector{view: p.services, pending: p.balancer.Pending}); err != nil {
+			klog.FromContext(ctx).Error(err, "Services are not counted in the metrics")
 		}
 		go c.Run(ctx, int(completed.ComponentConfig.ServiceController.ConcurrentServiceSyncs), shared.ControllerManagerMetrics)
 		return nil, true, nil
