@@ -21,7 +21,7 @@ var (
 	trixieSource embed.FS
 	//go:embed product.go
 	productSource embed.FS
-	//go:embed images.go rootfs/*.go oci/*.go
+	//go:embed images.go imagebuild.go rootfs/*.go oci/*.go
 	imagesSource embed.FS
 )
 

@@ -1,9 +1,6 @@
 package assets
 
 import (
-	"context"
-	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -28,10 +25,12 @@ type image struct {
 	name string
 	// repository is its reference without the tag.
 	repository string
-	// tag is its tag, or a function of the inputs and our version.
+	// tag finds its tag from the inputs and our version.
 	tag func(in inputs, version string) (string, error)
 	// spec is everything but the reference and the files.
 	spec oci.Spec
+	// product marks an image of our own.
+	product bool
 	// files puts the files together.
 	files func(t *rootfs.Tree, in inputs) error
 }
@@ -84,6 +83,7 @@ var productImages = []image{
 		name:       "kube-ovn-ccm",
 		repository: "docker.io/kubeovn/kube-ovn-ccm",
 		tag:        ours,
+		product:    true,
 		spec:       oci.Spec{Entrypoint: []string{"/usr/bin/" + programCCM}, User: "65532:65532"},
 		files: func(t *rootfs.Tree, in inputs) error {
 			t.File("/usr/bin/"+programCCM, filepath.Join(in.product, programCCM), 0o755)
@@ -97,6 +97,7 @@ var productImages = []image{
 		name:       "kube-ovn-lb-gateway",
 		repository: "docker.io/kubeovn/kube-ovn-lb-gateway",
 		tag:        ours,
+		product:    true,
 		spec:       oci.Spec{Entrypoint: []string{"/usr/bin/" + programGateway}},
 		files: func(t *rootfs.Tree, in inputs) error {
 			t.File("/usr/bin/"+programGateway, filepath.Join(in.product, programGateway), 0o755)
@@ -197,119 +198,4 @@ func debianTriplet() string {
 		return "aarch64-linux-gnu"
 	}
 	return "x86_64-linux-gnu"
-}
-
-// image makes an image for the nodes of this machine.
-func (b *builder) image(ctx context.Context, img image, in inputs) (Image, error) {
-	// An entry's name stands for its content.
-	k := newKey().text(img.name, b.version, filepath.Base(in.trixie), filepath.Base(in.programs)).embedded(imagesSource)
-	if img.isProduct() {
-		k.text(filepath.Base(in.product))
-	}
-	sum, err := k.sum()
-	if err != nil {
-		return Image{}, fmt.Errorf("image %s: %w", img.name, err)
-	}
-	ref, err := img.ref(in, b.version)
-	if err != nil {
-		return Image{}, err
-	}
-	dir, err := b.cache.entry(ctx, "image-"+img.name, sum, func(_ context.Context, dir string) error {
-		b.progress.printf("image %s: building", img.name)
-		digest, err := img.write(filepath.Join(dir, img.name+".tar"), ref, in, b.version, false)
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(dir, "digest"), []byte(digest), 0o644)
-	})
-	if err != nil {
-		return Image{}, err
-	}
-	digest, err := os.ReadFile(filepath.Join(dir, "digest"))
-	if err != nil {
-		return Image{}, fmt.Errorf("image %s: %w", img.name, err)
-	}
-	return Image{Ref: ref, Tar: filepath.Join(dir, img.name+".tar"), Digest: string(digest)}, nil
-}
-
-// release makes the images to push.
-func (b *builder) release(ctx context.Context, dir string) ([]Image, error) {
-	if err := b.ensureHost(ctx); err != nil {
-		return nil, err
-	}
-	var in inputs
-	var err error
-	if in.trixie, err = b.trixie(ctx); err != nil {
-		return nil, err
-	}
-	if in.product, err = b.product(ctx); err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("images: %w", err)
-	}
-	var images []Image
-	for _, d := range productImages {
-		ref, err := d.ref(in, b.version)
-		if err != nil {
-			return nil, err
-		}
-		b.progress.printf("image %s: building", d.name)
-		path := filepath.Join(dir, d.name+".tar")
-		digest, err := d.write(path, ref, in, b.version, true)
-		if err != nil {
-			return nil, err
-		}
-		images = append(images, Image{Ref: ref, Tar: path, Digest: digest})
-	}
-	return images, nil
-}
-
-func (img image) isProduct() bool {
-	return strings.HasPrefix(img.repository, "docker.io/kubeovn/")
-}
-
-func (img image) ref(in inputs, version string) (string, error) {
-	tag, err := img.tag(in, version)
-	if err != nil {
-		return "", fmt.Errorf("image %s: finding its tag: %w", img.name, err)
-	}
-	return img.repository + ":" + tag, nil
-}
-
-// write writes the archive, whole or not at all.
-func (img image) write(path, ref string, in inputs, version string, compressed bool) (digest string, err error) {
-	tree := rootfs.New()
-	if err := img.files(tree, in); err != nil {
-		return "", fmt.Errorf("image %s: %w", img.name, err)
-	}
-	spec := img.spec
-	spec.Ref = ref
-	if img.isProduct() {
-		spec.Labels = map[string]string{
-			"org.opencontainers.image.title":    img.name,
-			"org.opencontainers.image.version":  version,
-			"org.opencontainers.image.licenses": "Apache-2.0",
-		}
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".*.tar")
-	if err != nil {
-		return "", fmt.Errorf("image %s: %w", img.name, err)
-	}
-	defer os.Remove(f.Name()) // Renamed away on success.
-	defer f.Close()
-	digest, err = oci.Write(f, spec, tree, compressed)
-	if err != nil {
-		return "", err
-	}
-	for _, do := range []func() error{
-		func() error { return f.Chmod(fs.FileMode(0o644)) },
-		f.Close,
-		func() error { return os.Rename(f.Name(), path) },
-	} {
-		if err := do(); err != nil {
-			return "", fmt.Errorf("image %s: %w", img.name, err)
-		}
-	}
-	return digest, nil
 }

@@ -31,7 +31,7 @@ func newKey() *key { return &key{hash: sha256.New()} }
 func (k *key) text(values ...string) *key {
 	for _, v := range values {
 		k.length(int64(len(v)))
-		io.WriteString(k.hash, v)
+		k.hash.Write([]byte(v))
 	}
 	return k
 }

@@ -3,6 +3,7 @@ package assets
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -154,7 +155,6 @@ type module struct{ Path, Version, Dir string }
 // modules returns the chosen versions and the unpacked directories of modules,
 // downloading them when needed.
 func (b *builder) modules(ctx context.Context, paths ...string) (map[string]module, error) {
-	// Download says where; list knows about the replacements.
 	if _, err := goOutput(ctx, b.module, append([]string{"mod", "download"}, paths...)...); err != nil {
 		return nil, err
 	}
@@ -165,14 +165,14 @@ func (b *builder) modules(ctx context.Context, paths ...string) (map[string]modu
 	found := map[string]module{}
 	for dec := json.NewDecoder(strings.NewReader(out)); ; {
 		var m module
-		switch err := dec.Decode(&m); err {
-		case nil:
-			found[m.Path] = m
-		case io.EOF:
+		err := dec.Decode(&m)
+		if errors.Is(err, io.EOF) {
 			return found, nil
-		default:
+		}
+		if err != nil {
 			return nil, fmt.Errorf("reading the answer of go list: %w", err)
 		}
+		found[m.Path] = m
 	}
 }
 
@@ -195,7 +195,8 @@ func goOutput(ctx context.Context, dir string, args ...string) (string, error) {
 	out, err := goCommand(ctx, dir, args...).Output()
 	if err != nil {
 		var said string
-		if exit, ok := err.(*exec.ExitError); ok {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
 			said = ": " + strings.TrimSpace(string(exit.Stderr))
 		}
 		return "", fmt.Errorf("go %s: %w%s", strings.Join(args, " "), err, said)

@@ -103,7 +103,7 @@ func checkVersions(status string, want map[string]string) error {
 	}
 	for pkg, version := range want {
 		if !strings.HasPrefix(have[pkg], version) {
-			return fmt.Errorf("Debian %s has %s %q, but the cluster needs %sx", debianSuite, pkg, have[pkg], version)
+			return fmt.Errorf("%s of Debian %s is %q, but the cluster needs %sx", pkg, debianSuite, have[pkg], version)
 		}
 	}
 	return nil
