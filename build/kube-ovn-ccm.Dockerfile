@@ -10,7 +10,6 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY VERSION ./
 COPY build build
-COPY internal internal
 COPY pkg pkg
 COPY cmd cmd
 ARG GIT_COMMIT=unknown

@@ -4,7 +4,7 @@
 # Where there is no git (a source archive, a container build), GIT_COMMIT, GIT_TREE_STATE and BUILD_DATE can say it.
 set -eu
 cd "$(dirname "$0")/.."
-sources="VERSION go.mod go.sum cmd internal pkg"
+sources="VERSION go.mod go.sum cmd pkg"
 version=$(cat VERSION)
 number=${version#v}
 major=${number%%.*}

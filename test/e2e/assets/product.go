@@ -28,7 +28,7 @@ func (b *builder) product(ctx context.Context) (string, error) {
 	}
 	k := newKey().text(version, runtime.GOARCH, flags).text(goFlags...).embedded(productSource)
 	k.file(b.repo, "go.mod").file(b.repo, "go.sum")
-	for _, dir := range []string{"cmd", "internal", "pkg"} {
+	for _, dir := range []string{"cmd", "pkg"} {
 		k.tree(b.repo, dir, goSource)
 	}
 	sum, err := k.sum()
