@@ -1,6 +1,8 @@
 package provider
 
 import (
+	"strings"
+
 	v1 "k8s.io/api/core/v1"
 
 	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
@@ -11,7 +13,7 @@ import (
 type user struct {
 	// Key is the Service's "namespace/name".
 	Key string
-	// Attachment is "<nad>.<namespace>", as the Service spells it.
+	// Attachment is "<nad>.<namespace>", checked by nobody yet.
 	Attachment string
 	// Subnet is the Subnet that the Service names, empty if it names none.
 	Subnet string
@@ -23,10 +25,11 @@ func userOf(svc *v1.Service, defaultAttachment string) user {
 	if !ok {
 		attachment = defaultAttachment
 	}
+	attachment = strings.TrimSpace(attachment)
 	return user{
 		Key:        svc.Namespace + "/" + svc.Name,
 		Attachment: attachment,
-		Subnet:     svc.Annotations[kubeovn.AnnotationKey(attachment, kubeovn.FieldLogicalSwitch)],
+		Subnet:     strings.TrimSpace(svc.Annotations[kubeovn.AnnotationKey(attachment, kubeovn.FieldLogicalSwitch)]),
 	}
 }
 
