@@ -148,7 +148,7 @@ func networkProblem(pod gatewayPod, g *gateway, now time.Time) (*Problem, time.D
 		pod.Spec.NodeName, g.provider, g.network.Type).withDetail(tail(message)), 0
 }
 
-// lacksMaster recognises what the CNI plugins say when the interface to build
+// lacksMaster recognizes what the CNI plugins say when the interface to build
 // on does not exist.
 func lacksMaster(message string) bool {
 	m := strings.ToLower(message)

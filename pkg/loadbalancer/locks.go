@@ -2,7 +2,7 @@ package loadbalancer
 
 import "sync"
 
-// keyedLocks serialises the work on one Service. The service controller calls
+// keyedLocks serializes the work on one Service. The service controller calls
 // UpdateLoadBalancer beside EnsureLoadBalancer and EnsureLoadBalancerDeleted of
 // the same Service; two of them at once would undo each other.
 type keyedLocks struct {

@@ -85,5 +85,9 @@ func ignoreGone(err error) error {
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil
 	}
+	// A patch that names a UID is refused as an attempt to change it.
+	if cause, ok := apierrors.StatusCause(err, metav1.CauseTypeFieldValueInvalid); ok && cause.Field == "metadata.uid" {
+		return nil
+	}
 	return err
 }

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
 	appslisters "k8s.io/client-go/listers/apps/v1"
@@ -666,6 +667,28 @@ func TestSweep(t *testing.T) {
 				want = "ConfigMap Deployment NAD Vip"
 			}
 			c.wantObjects(want, name)
+		})
+	}
+}
+
+func TestWhatIsGoneNeedsNoDeletion(t *testing.T) {
+	pods := schema.GroupResource{Resource: "pods"}
+	kind := schema.GroupKind{Kind: "Pod"}
+	for name, tc := range map[string]struct {
+		err  error
+		gone bool
+	}{
+		"no error":                       {gone: true},
+		"it is not there":                {err: apierrors.NewNotFound(pods, "p"), gone: true},
+		"another one was to be deleted":  {err: apierrors.NewConflict(pods, "p", errors.New("UID in precondition")), gone: true},
+		"another one was to be patched":  {err: apierrors.NewInvalid(kind, "p", field.ErrorList{field.Invalid(field.NewPath("metadata", "uid"), "x", "field is immutable")}), gone: true},
+		"the patch itself is wrong":      {err: apierrors.NewInvalid(kind, "p", field.ErrorList{field.Invalid(field.NewPath("status"), "x", "no")})},
+		"the API server does not permit": {err: apierrors.NewForbidden(pods, "p", errors.New("no"))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := ignoreGone(tc.err); (got == nil) != tc.gone {
+				t.Errorf("got %v", got)
+			}
 		})
 	}
 }

@@ -71,7 +71,7 @@ func portsOf(svc *corev1.Service) []spec.Port {
 		if protocol == "" {
 			protocol = spec.TCP
 		}
-		ports = append(ports, spec.Port{Protocol: protocol, Port: uint16(p.Port)}) //nolint:gosec // the API server admits 1 to 65535
+		ports = append(ports, spec.Port{Protocol: protocol, Port: uint16(p.Port)}) // the API server admits 1 to 65535
 	}
 	slices.SortFunc(ports, func(a, b spec.Port) int {
 		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
