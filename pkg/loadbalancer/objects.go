@@ -33,6 +33,9 @@ func (b *Balancer) list(ctx context.Context, kind string, owner kubeovn.Owner) (
 			objects = pointers(list.Items)
 		}
 	}
+	if apierrors.IsNotFound(err) {
+		return nil, nil // the kind itself is gone, and its objects with it
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listing each %s of the load balancer: %w", kind, err)
 	}

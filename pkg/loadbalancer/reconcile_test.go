@@ -600,6 +600,16 @@ func TestDeletion(t *testing.T) {
 	c.wantEvents()
 }
 
+func TestDeletionOutlivesMultus(t *testing.T) {
+	c := serving(t)
+	c.stopPod()
+	c.dynamic.PrependReactor("*", kubeovn.NADResource.Resource, func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewNotFound(kubeovn.NADResource.GroupResource(), "")
+	})
+	_ = c.balancer.EnsureLoadBalancerDeleted(t.Context(), "", c.service()) // deletes the Deployment
+	c.must(c.balancer.EnsureLoadBalancerDeleted(t.Context(), "", c.service()))
+}
+
 func TestDeletionDoesNotWaitForADeadNode(t *testing.T) {
 	c := serving(t)
 	_, err := c.kube.CoreV1().Nodes().UpdateStatus(t.Context(), node("n1", corev1.ConditionUnknown), metav1.UpdateOptions{})
