@@ -39,12 +39,13 @@ type Request struct {
 type State int
 
 const (
-	// Pending: Kube-OVN, or the API server, is at it. Nothing to tell anybody.
+	// Pending means that Kube-OVN, or the API server, is at it. There is nothing
+	// to tell anybody.
 	Pending State = iota
-	// Granted: the address may be used.
+	// Granted means that the address may be used.
 	Granted
-	// Refused: it stays as it is until somebody changes something; Reason and
-	// Message say what.
+	// Refused means that it stays as it is until somebody changes something;
+	// Reason and Message say what.
 	Refused
 )
 

@@ -36,7 +36,7 @@ func usable(req Request, addr netip.Addr) *problem {
 	if !cidr.Contains(addr) {
 		return refuse(ReasonAddressOutOfRange, "%s %s is not in %s, the range of Subnet %s: %s", req.field(), addr, cidr, s.Name, remedy)
 	}
-	what := ""
+	var what string
 	gateway, _ := s.Gateway(true)
 	switch {
 	case addr == gateway:

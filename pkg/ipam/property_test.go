@@ -51,6 +51,7 @@ func (w *world) step() {
 	w.last = a
 	w.wait = a.wait
 	switch a.op {
+	case opNone:
 	case opCreate:
 		if w.vip != nil {
 			w.t.Fatalf("creates over %+v", w.vip)

@@ -77,6 +77,7 @@ func (r *Reserver) Reserve(ctx context.Context, req Request) (Result, error) {
 	log := klog.FromContext(ctx).WithValues("service", req.Owner.Key(), "vip", name, "subnet", req.Subnet.Name)
 	var err error
 	switch a.op {
+	case opNone:
 	case opCreate:
 		log.V(3).Info("Asking Kube-OVN for an address", "address", a.want)
 		err = r.create(ctx, req, a.want)
