@@ -1,0 +1,135 @@
+package lab
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/kubeovn/kube-ovn-ccm/test/e2e/assets"
+	"github.com/kubeovn/kube-ovn-ccm/test/e2e/lab/unit"
+)
+
+const (
+	ovsSocket    = "/run/openvswitch/db.sock"
+	daemonSocket = "/run/openvswitch/kube-ovn-daemon.sock"
+	apiProbe     = "tcp:" + controlIP + ":6443"
+)
+
+// nodeUnits returns the programs of a node and writes what they read.
+func (l *Lab) nodeUnits(h host) ([]unit.Unit, error) {
+	dir := l.path(h.name)
+	number, err := strconv.Atoi(h.name[1:])
+	if err != nil {
+		return nil, err
+	}
+	resolv := filepath.Join(dir, "resolv.conf")
+	if err := os.WriteFile(resolv, []byte("nameserver 127.0.0.1\n"), 0o644); err != nil {
+		return nil, err
+	}
+	values := map[string]string{
+		"Name": h.name, "PauseImage": assets.PauseRef, "CNI": l.state.Assets.CNI, "CA": l.path("pki", "ca.crt"),
+		"PodsCgroup": "/" + filepath.Join(l.tree.Name, podsGroup(h.name)), "ResolvConf": resolv, "DNS": dnsServiceIP, "Pods": podPrefix,
+		"ProxyKubeconfig": l.path("kube-proxy.kubeconfig"), "AdminKubeconfig": l.Kubeconfig(),
+	}
+	for _, t := range []string{"containerd.toml", "kubelet.yaml", "kube-proxy.yaml", "00-multus.conf"} {
+		if err := renderTo(dir, t, values); err != nil {
+			return nil, err
+		}
+	}
+	return append(l.switchUnits(h.name, number), l.kubeUnits(h.name, nodeIP(number), dir)...), nil
+}
+
+// switchUnits are Open vSwitch with the userspace datapath, and OVN on it.
+func (l *Lab) switchUnits(node string, number int) []unit.Unit {
+	const db = "/etc/openvswitch/conf.db"
+	return []unit.Unit{
+		{
+			Name: "ovsdb-create", Once: true, Unless: db,
+			Commands: [][]string{
+				// kube-ovn-daemon reads this file
+				{"cp", "/proc/sys/kernel/random/uuid", "/etc/openvswitch/system-id.conf"},
+				{"ovsdb-tool", "create", db, filepath.Join(l.state.Assets.Trixie, "usr/share/openvswitch/vswitch.ovsschema")},
+			},
+		},
+		{
+			Name: "ovsdb-server", After: []string{"ovsdb-create"}, Ready: []string{"unix:" + ovsSocket},
+			Commands: [][]string{{"ovsdb-server", db, "--remote=punix:" + ovsSocket, "--pidfile", "--unixctl=/run/openvswitch/ovsdb.ctl"}},
+		},
+		{
+			Name: "ovs-init", Once: true, After: []string{"ovsdb-server"},
+			Commands: [][]string{{"sh", "-ec", `exec ovs-vsctl --no-wait init -- set Open_vSwitch . \
+				external-ids:system-id="$(cat /etc/openvswitch/system-id.conf)" "$@"`, "ovs-init",
+				"external-ids:hostname=" + node, "external-ids:ovn-remote=" + ovnSB, "external-ids:ovn-encap-type=geneve",
+				"external-ids:ovn-encap-ip=" + tunnelIP(number), "external-ids:ovn-bridge-datapath-type=netdev"}},
+		},
+		{
+			Name: "ovs-vswitchd", After: []string{"ovs-init"},
+			Commands: [][]string{{"ovs-vswitchd", "--pidfile"}},
+		},
+		{
+			// br-phy, of the userspace datapath too, holds eth1 and the tunnel address: userspace Geneve works only when
+			// the encapsulated packet leaves through a bridge of the same datapath. Nor does that datapath complete checksums.
+			Name: "ovs-bridges", Once: true, After: []string{"ovs-vswitchd"},
+			Commands: [][]string{
+				{"ethtool", "-K", "eth1", "tx", "off"},
+				{
+					"ovs-vsctl", "--may-exist", "add-br", "br-int", "--", "set", "bridge", "br-int", "datapath_type=netdev", "fail-mode=secure",
+					"--", "--may-exist", "add-br", "br-phy", "--", "set", "bridge", "br-phy", "datapath_type=netdev",
+					"--", "--may-exist", "add-port", "br-phy", "eth1",
+				},
+				{"ip", "addr", "replace", tunnelIP(number) + "/24", "dev", "br-phy"},
+				{"ip", "link", "set", "br-phy", "up"},
+			},
+		},
+		{
+			Name: "ovn-controller", After: []string{"ovs-bridges"},
+			Commands: [][]string{{"ovn-controller", "--pidfile"}},
+		},
+	}
+}
+
+// kubeUnits are the node's part of Kubernetes and Kube-OVN.
+func (l *Lab) kubeUnits(node, ip, dir string) []unit.Unit {
+	images := unit.Unit{Name: "images", Once: true, After: []string{"containerd"}, Unless: "/run/images-imported"}
+	for _, i := range l.state.Assets.Images {
+		images.Commands = append(images.Commands, []string{"ctr", "images", "import", i.Tar})
+	}
+	images.Commands = append(images.Commands, []string{"touch", images.Unless})
+	return []unit.Unit{
+		{
+			Name: "containerd", Ready: []string{"unix:/run/containerd/containerd.sock"},
+			Commands: [][]string{{"containerd", "--config", filepath.Join(dir, "containerd.toml")}},
+		},
+		images,
+		{
+			Name: "kubelet", After: []string{"images"}, Wait: []string{apiProbe}, Ready: []string{"tcp:" + ip + ":10250"},
+			Commands: [][]string{{
+				"kubelet", "--config=" + filepath.Join(dir, "kubelet.yaml"), "--kubeconfig=" + l.path("kubelet-"+node+".kubeconfig"),
+				"--hostname-override=" + node, "--node-ip=" + ip,
+			}},
+		},
+		{
+			Name: "kube-proxy", Wait: []string{apiProbe}, Ready: []string{"tcp:127.0.0.1:10249"},
+			Commands: [][]string{{"kube-proxy", "--config=" + filepath.Join(dir, "kube-proxy.yaml")}},
+		},
+		{
+			// It exits until its Node and the subnets exist, and is started again, as a DaemonSet's Pod would be.
+			Name: "kube-ovn-daemon", After: []string{"ovs-bridges", "kubelet"}, Ready: []string{"unix:" + daemonSocket},
+			Env: []string{
+				"NODE_NAME=" + node, "KUBE_NODE_NAME=" + node, "POD_NAME=kube-ovn-cni-" + node, "POD_NAMESPACE=kube-system",
+				"POD_IP=" + ip, "POD_IPS=" + ip,
+			},
+			Commands: [][]string{{
+				"kube-ovn-daemon", "--kubeconfig=" + l.Kubeconfig(), "--ovs-socket=" + ovsSocket, "--bind-socket=" + daemonSocket,
+				"--service-cluster-ip-range=" + servicePrefix,
+				"--iface=br-phy", // else it sets the tunnel's address to eth0's
+				"--enable-metrics=false", "--logtostderr=true",
+			}},
+		},
+		{
+			// Only now does the node turn Ready: so the first Pods do not fail and wait for the kubelet's back-off.
+			Name: "cni-config", Once: true, After: []string{"kube-ovn-daemon"},
+			Commands: [][]string{{"cp", filepath.Join(dir, "00-multus.conf"), "/etc/cni/net.d/"}},
+		},
+	}
+}
