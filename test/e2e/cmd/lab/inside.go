@@ -41,7 +41,14 @@ On cp and the nodes the command is among the host's own processes and mounts; ov
 			if err != nil {
 				return err
 			}
-			cmd, err := l.Host(args[0]).Command(context.Background(), args[1], args[2:]...)
+			host, argv := args[0], args[1:]
+			if argv[0] == "--" { // flags end at HOST already: the command's own are never taken for ours
+				argv = argv[1:]
+			}
+			if len(argv) == 0 {
+				return fmt.Errorf("what shall run on %s? lab on HOST -- CMD", host)
+			}
+			cmd, err := l.Host(host).Command(context.Background(), argv[0], argv[1:]...)
 			if err != nil {
 				return err
 			}
