@@ -160,10 +160,10 @@ func certificates(t *rootfs.Tree, from rootfs.Debian) {
 }
 
 const nginxConf = `user www-data;
-worker_processes 1;
+worker_processes 2;
 error_log /dev/stderr notice;
 pid /run/nginx.pid;
-events { worker_connections 4096; }
+events { worker_connections 1000; }
 http {
 	include mime.types;
 	access_log /dev/stdout;

@@ -2,6 +2,7 @@ package assets
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,22 +17,22 @@ const (
 	programGateway = "lb-gateway"
 )
 
-// product builds our own programs and returns the directory they are in.
-func (b *builder) product(ctx context.Context) (string, error) {
-	version, err := goOutput(ctx, b.repo, "env", "GOVERSION")
-	if err != nil {
-		return "", fmt.Errorf("product: %w", err)
+// errEdited means that the sources under a key are not those any more.
+var errEdited = errors.New("product: the sources keep changing while they are compiled")
+
+// product builds our own programs and returns the directory they are in. When
+// somebody edits the sources meanwhile, it begins again.
+func (b *builder) product(ctx context.Context) (dir string, err error) {
+	for range 3 {
+		if dir, err = b.tryProduct(ctx); !errors.Is(err, errEdited) {
+			break
+		}
 	}
-	flags, err := b.productFlags(ctx)
-	if err != nil {
-		return "", fmt.Errorf("product: %w", err)
-	}
-	k := newKey().text(version, runtime.GOARCH, flags).text(goFlags...).embedded(productSource)
-	k.file(b.repo, "go.mod").file(b.repo, "go.sum")
-	for _, dir := range []string{"cmd", "pkg"} {
-		k.tree(b.repo, dir, goSource)
-	}
-	sum, err := k.sum()
+	return dir, err
+}
+
+func (b *builder) tryProduct(ctx context.Context) (string, error) {
+	sum, flags, err := b.productKey(ctx)
 	if err != nil {
 		return "", fmt.Errorf("product: %w", err)
 	}
@@ -39,8 +40,34 @@ func (b *builder) product(ctx context.Context) (string, error) {
 		args := append([]string{"build", "-v"}, goFlags...)
 		args = append(args, "-ldflags", flags, "-o", dir+"/", "./cmd/"+programCCM, "./cmd/"+programGateway)
 		s := step{name: "product", doing: "compiling kube-ovn-ccm and lb-gateway", log: b.log("product")}
-		return s.run(ctx, b.progress, goCommand(ctx, b.repo, args...))
+		if err := s.run(ctx, b.progress, goCommand(ctx, b.repo, args...)); err != nil {
+			return err
+		}
+		after, _, err := b.productKey(ctx)
+		if err == nil && after != sum {
+			err = errEdited
+		}
+		return err
 	})
+}
+
+// productKey returns the key of our programs and the flags they are linked
+// with.
+func (b *builder) productKey(ctx context.Context) (sum, flags string, err error) {
+	version, err := goOutput(ctx, b.repo, "env", "GOVERSION")
+	if err != nil {
+		return "", "", err
+	}
+	if flags, err = b.productFlags(ctx); err != nil {
+		return "", "", err
+	}
+	k := newKey().text(version, runtime.GOARCH, flags).text(goFlags...).embedded(productSource)
+	k.file(b.repo, "go.mod").file(b.repo, "go.sum")
+	for _, dir := range []string{"cmd", "pkg"} {
+		k.tree(b.repo, dir, goSource)
+	}
+	sum, err = k.sum()
+	return sum, flags, err
 }
 
 // productFlags asks the script that the Makefile and the Dockerfiles ask too
