@@ -84,8 +84,8 @@ func New(config Config, kernel Kernel) *Agent {
 func (a *Agent) sync(ctx context.Context) (serving bool, err error) {
 	log := klog.FromContext(ctx)
 	err = a.reconcile(ctx)
-	if ctx.Err() != nil {
-		return false, nil
+	if errors.Is(err, context.Canceled) {
+		return false, nil // Run gives the addresses back next
 	}
 	status := Status{Serving: err == nil, Applied: a.applied, Time: time.Now()}
 	if err != nil {
@@ -185,6 +185,11 @@ func (a *Agent) converge(ctx context.Context) error {
 func (a *Agent) apply(ctx context.Context, ops []desired.Op) error {
 	log := klog.FromContext(ctx)
 	for _, op := range ops {
+		// Hundreds of rules take seconds, and the address is wanted back at
+		// once.
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		if _, ok := op.Object.(desired.Filter); ok {
 			a.flows = false
 		}

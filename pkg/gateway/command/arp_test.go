@@ -64,13 +64,7 @@ func TestAnAddressInUseIsNotTaken(t *testing.T) {
 	l.ip("client", "addr add 172.18.0.18/16 dev eth0")
 	l.publish(document(tcp(80)))
 	l.start()
-	want := "address 172.18.0.18 is in use on the network by MAC " + l.mac("client", "eth0")
-	l.eventually("the reason is shown", func() error {
-		if err := l.ready(); err == nil || err.Error() != want {
-			return fmt.Errorf("ready says: %v", err)
-		}
-		return nil
-	})
+	l.eventually("the reason is shown", l.notReady("address 172.18.0.18 is in use on the network by MAC "+l.mac("client", "eth0")))
 	if a := l.addresses("gw", "net1"); a != "" {
 		t.Errorf("net1 took %s", a)
 	}
@@ -102,12 +96,7 @@ func TestAnAttachmentWithoutCarrierIsNoticed(t *testing.T) {
 	l.ip("node", "link set eth0 down")
 	l.publish(document(tcp(80)))
 	l.start()
-	noticed := func() error {
-		if err := l.ready(); err == nil || !strings.Contains(err.Error(), "interface net1 has no carrier") {
-			return fmt.Errorf("ready says: %v", err)
-		}
-		return nil
-	}
+	noticed := l.notReady("interface net1 has no carrier")
 	l.eventually("the reason is shown at the start", noticed)
 	if a := l.addresses("gw", "net1"); a != "" {
 		t.Errorf("net1 took %s although nobody could be asked", a)

@@ -2,7 +2,6 @@ package command_test
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -156,13 +155,9 @@ func TestADocumentThatCannotBeServedChangesNothing(t *testing.T) {
 		{"an IP family for which there is no code", string(v6JSON), "this gateway serves IPv4 only"},
 	} {
 		t.Run(tc.sentence, func(t *testing.T) {
+			l := l.in(t)
 			l.publishBytes([]byte(tc.document))
-			l.eventually("the reason is shown", func() error {
-				if err := l.ready(); err == nil || !strings.Contains(err.Error(), tc.reason) {
-					return fmt.Errorf("ready says: %v", err)
-				}
-				return nil
-			})
+			l.eventually("the reason is shown", l.notReady(tc.reason))
 			if after := l.filters(); after != before {
 				t.Errorf("the filters changed:\n%s", after)
 			}

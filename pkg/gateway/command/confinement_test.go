@@ -20,7 +20,7 @@ import (
 // capabilities. $1 is the directory that is writable, like the emptyDir /run.
 const confined = `
 mount --make-rprivate /
-mount -t proc proc /proc
+mount -t proc none /proc
 mount --bind /proc/sys /proc/sys
 mount -o remount,bind,ro /proc/sys
 mkdir -p "$1"

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/spec"
 )
 
 // fingerprint is everything of ours in the gateway's kernel.
@@ -56,6 +58,7 @@ func TestWhatIsChangedByHandIsPutRight(t *testing.T) {
 		{"rp_filter is strict", "sysctl -qw net.ipv4.conf.net1.rp_filter=1"},
 	} {
 		t.Run(tc.sentence, func(t *testing.T) {
+			l := l.in(t)
 			l.exec("gw", "sh", "-c", tc.command)
 			if l.fingerprint() == before {
 				t.Log("it was put right before it could be seen")
@@ -87,6 +90,7 @@ func TestWhatTheKernelReportsIsPutRightAtOnce(t *testing.T) {
 		{"the interface is taken down", "ip link set net1 down"},
 	} {
 		t.Run(tc.sentence, func(t *testing.T) {
+			l := l.in(t)
 			l.exec("gw", "sh", "-c", tc.command)
 			l.eventually("it is put right", func() error {
 				if now := sortedLines(l.fingerprint()); now != before {
@@ -209,6 +213,30 @@ func TestTerminationGivesTheAddressBack(t *testing.T) {
 	}
 }
 
+func TestTerminationDoesNotWaitForALongChange(t *testing.T) {
+	l := newLab(t)
+	p := l.startServing(document(tcp(80)))
+	var many []spec.Port
+	for port := range uint16(500) {
+		many = append(many, tcp(1000+port))
+	}
+	l.publish(document(many...))
+	l.eventually("the change has begun", func() error {
+		if !strings.Contains(l.exec("gw", "iptables", "-S", "INPUT"), "--dport 1000 ") {
+			return errors.New("the first port is not there")
+		}
+		return nil
+	})
+	started := time.Now()
+	p.stop(unix.SIGTERM)
+	if took := time.Since(started); took > 500*time.Millisecond || p.err != nil {
+		t.Errorf("it took %s and ended with %v", took, p.err)
+	}
+	if a := l.addresses("gw", "net1"); a != "" {
+		t.Errorf("net1 still has %s", a)
+	}
+}
+
 func TestWhatCannotHealEndsWithOneClearLine(t *testing.T) {
 	for _, tc := range []struct {
 		sentence, want string
@@ -253,12 +281,7 @@ func TestAPodWithoutAWayToTheClusterSaysSo(t *testing.T) {
 	l.ip("gw", "route del default")
 	l.publish(document(tcp(80)))
 	l.start()
-	l.eventually("the reason is shown", func() error {
-		if err := l.ready(); err == nil || !strings.Contains(err.Error(), "the Pod has no default route on eth0") {
-			return fmt.Errorf("ready says: %v", err)
-		}
-		return nil
-	})
+	l.eventually("the reason is shown", l.notReady("the Pod has no default route on eth0"))
 	l.ip("gw", "route add default via 10.16.0.1")
 	l.eventually("it serves when the route is there", l.ready)
 	l.mustAsk("client", "tcp4", 80, "a")

@@ -1,11 +1,13 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 
+	"github.com/coreos/go-iptables/iptables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -54,7 +56,11 @@ func (k *Kernel) filters(want []desired.Filter) ([]desired.Filter, error) {
 func (k *Kernel) applyFilter(verb desired.Verb, f desired.Filter) error {
 	ruleSpec := strings.Fields(f.Spec)
 	if verb == desired.Delete {
-		return k.ipt.DeleteIfExists(f.Table, f.Chain, ruleSpec...)
+		err := k.ipt.Delete(f.Table, f.Chain, ruleSpec...)
+		if e, ok := errors.AsType[*iptables.Error](err); ok && e.IsNotExist() {
+			return nil // somebody was quicker
+		}
+		return err
 	}
 	return k.ipt.Append(f.Table, f.Chain, ruleSpec...)
 }
