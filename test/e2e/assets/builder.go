@@ -38,6 +38,9 @@ func newBuilder(opts Options) (*builder, error) {
 	if opts.RepoRoot == "" {
 		return nil, errors.New("assets: the root of the repository is not given")
 	}
+	if os.Geteuid() != 0 {
+		return nil, errors.New("assets: the cluster needs root (namespaces, mounts, debootstrap), run this as root")
+	}
 	repo, err := filepath.Abs(opts.RepoRoot)
 	if err != nil {
 		return nil, fmt.Errorf("assets: %w", err)
