@@ -12,6 +12,7 @@ import (
 const (
 	ovsSocket    = "/run/openvswitch/db.sock"
 	daemonSocket = "/run/openvswitch/kube-ovn-daemon.sock"
+	imagesUnit   = "images"
 	apiProbe     = "tcp:" + controlIP + ":6443"
 )
 
@@ -90,19 +91,29 @@ func (l *Lab) switchUnits(node string, number int) []unit.Unit {
 
 // kubeUnits are the node's part of Kubernetes and Kube-OVN.
 func (l *Lab) kubeUnits(node, ip, dir string) []unit.Unit {
-	images := unit.Unit{Name: "images", Once: true, After: []string{"containerd"}, Unless: "/run/images-imported"}
+	// Once for the life of the node's disk. The kubelet waits only for the image that every Pod needs: the others take
+	// their time beside it, and Up waits for them.
+	pause := unit.Unit{Name: "pause-image", Once: true, After: []string{"containerd"}, Unless: "/var/lib/containerd/.pause-imported"}
+	images := unit.Unit{Name: imagesUnit, Once: true, After: []string{"pause-image"}, Unless: "/var/lib/containerd/.images-imported"}
 	for _, i := range l.state.Assets.Images {
-		images.Commands = append(images.Commands, []string{"ctr", "images", "import", i.Tar})
+		u := &images
+		if i.Ref == assets.PauseRef {
+			u = &pause
+		}
+		u.Commands = append(u.Commands, []string{"ctr", "images", "import", i.Tar})
 	}
-	images.Commands = append(images.Commands, []string{"touch", images.Unless})
+	for _, u := range []*unit.Unit{&pause, &images} {
+		u.Commands = append(u.Commands, []string{"touch", u.Unless})
+	}
 	return []unit.Unit{
 		{
 			Name: "containerd", Ready: []string{"unix:/run/containerd/containerd.sock"},
 			Commands: [][]string{{"containerd", "--config", filepath.Join(dir, "containerd.toml")}},
 		},
+		pause,
 		images,
 		{
-			Name: "kubelet", After: []string{"images"}, Wait: []string{apiProbe}, Ready: []string{"tcp:" + ip + ":10250"},
+			Name: "kubelet", After: []string{"pause-image"}, Wait: []string{apiProbe}, Ready: []string{"tcp:" + ip + ":10250"},
 			Commands: [][]string{{
 				"kubelet", "--config=" + filepath.Join(dir, "kubelet.yaml"), "--kubeconfig=" + l.path("kubelet-"+node+".kubeconfig"),
 				"--hostname-override=" + node, "--node-ip=" + ip,

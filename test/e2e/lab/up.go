@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/kubeovn/kube-ovn-ccm/test/e2e/assets"
+	"github.com/kubeovn/kube-ovn-ccm/test/e2e/lab/unit"
 )
 
 // Options say what lab to make.
@@ -173,6 +174,7 @@ func (l *Lab) awaitCluster(ctx context.Context, p *progress) error {
 			_, err := kube.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{})
 			return err
 		}},
+		{"images are on the nodes", l.imagesImported},
 	}
 	for _, s := range steps {
 		for {
@@ -190,6 +192,22 @@ func (l *Lab) awaitCluster(ctx context.Context, p *progress) error {
 			}
 		}
 		p.say("%s", s.done)
+	}
+	return nil
+}
+
+// imagesImported returns nil when every node has all images.
+func (l *Lab) imagesImported(ctx context.Context) error {
+	for _, n := range l.Nodes() {
+		units, err := unit.Ask(ctx, l.control(n), unit.Request{Op: "status"})
+		if err != nil {
+			return err
+		}
+		for _, u := range units {
+			if u.Name == imagesUnit && u.State != unit.Done {
+				return fmt.Errorf("node %s: images are %s %s", n, u.State, u.Detail)
+			}
+		}
 	}
 	return nil
 }
