@@ -73,7 +73,7 @@ func newCloud(c *config.CompletedConfig) cloudprovider.Interface {
 func printVersion(cmd *cobra.Command, _ []string) {
 	if cmd.Flag("version").Value.String() == "true" {
 		v := version.Get()
-		fmt.Printf("%s %s (commit %s, %s)\n", program, v.GitVersion, v.GitCommit, v.GoVersion)
+		fmt.Fprintf(cmd.OutOrStdout(), "%s %s (commit %s, %s)\n", program, v.GitVersion, v.GitCommit, v.GoVersion)
 		os.Exit(0)
 	}
 }

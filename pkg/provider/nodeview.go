@@ -79,13 +79,13 @@ func (l nodeViewLister) Get(name string) (*v1.Node, error) {
 // included returns the node without what makes the service controller leave
 // it out: the node itself if there is nothing, else a copy.
 func included(node *v1.Node) *v1.Node {
-	_, labelled := node.Labels[v1.LabelNodeExcludeBalancers]
+	_, labeled := node.Labels[v1.LabelNodeExcludeBalancers]
 	isExcluding := func(t v1.Taint) bool { return t.Key == servicecontroller.ToBeDeletedTaint }
 	tainted := false
 	for _, t := range node.Spec.Taints {
 		tainted = tainted || isExcluding(t)
 	}
-	if !labelled && !tainted {
+	if !labeled && !tainted {
 		return node
 	}
 	shown := node.DeepCopy()

@@ -31,7 +31,7 @@ import (
 // Name is the name of the provider, the value of --cloud-provider.
 const Name = "kube-ovn"
 
-func init() {
+func init() { //nolint:gochecknoinits // cloud providers are registered under their name before main parses --cloud-provider
 	cloudprovider.RegisterCloudProvider(Name, func(config io.Reader) (cloudprovider.Interface, error) {
 		cfg, err := loadbalancer.ParseConfig(config, version.Get().GitVersion)
 		if err != nil {

@@ -6,7 +6,6 @@ import (
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
@@ -117,7 +116,7 @@ func slimEvent(obj any) (any, error) {
 	}
 	return &v1.Event{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: e.Namespace, Name: e.Name, UID: types.UID(e.UID),
+			Namespace: e.Namespace, Name: e.Name, UID: e.UID,
 			ResourceVersion: e.ResourceVersion, CreationTimestamp: e.CreationTimestamp,
 		},
 		InvolvedObject: e.InvolvedObject, Message: e.Message,
