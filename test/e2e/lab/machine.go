@@ -215,6 +215,3 @@ func (l *Lab) ask(ctx context.Context, component, op string) error {
 	}
 	return nil
 }
-
-// ControlPlanePID returns the process that is the control plane's init, and whether there is one: whether the lab runs.
-func (l *Lab) ControlPlanePID() (pid int, running bool) { return l.initPID(ControlPlane) }

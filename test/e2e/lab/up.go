@@ -51,12 +51,8 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 		return nil, err
 	}
 	defer unlock()
-	pids, err := l.tree.Pids("")
-	if err != nil {
+	if err := Available(o.Name); err != nil {
 		return nil, err
-	}
-	if len(pids) > 0 {
-		return nil, fmt.Errorf("lab %q is up already (%d processes); `lab down --name %s` removes it", l.name, len(pids), l.name)
 	}
 	l.state = state{Nodes: o.Nodes, Assets: o.Assets}
 	ctx, cancel := context.WithTimeoutCause(ctx, upTimeout, fmt.Errorf("not up after %s", upTimeout))
@@ -66,6 +62,24 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 		return nil, l.giveUp(ctx, err)
 	}
 	return l, nil
+}
+
+// Available returns an error when a lab of that name is up. One that was never finished, or whose machines have all
+// ended, does not count: Up removes it.
+func Available(name string) error {
+	l, err := Open(name)
+	if errors.Is(err, ErrNotUp) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, n := range append(l.Nodes(), ControlPlane) {
+		if _, on := l.initPID(n); on {
+			return fmt.Errorf("lab %q is up already; `lab down --name %s` removes it", name, name)
+		}
+	}
+	return nil
 }
 
 // giveUp removes what there is of a lab that could not be made.
@@ -187,13 +201,26 @@ func (l *Lab) awaitCluster(ctx context.Context, p *progress) error {
 			}
 			select {
 			case <-ctx.Done():
-				return fmt.Errorf("waiting until %s: %w", s.done, err)
+				return fmt.Errorf("waiting until %s: %w%s", s.done, err, l.troubles())
 			case <-time.After(100 * time.Millisecond):
 			}
 		}
 		p.say("%s", s.done)
 	}
 	return nil
+}
+
+// troubles says which programs keep ending: they are why a cluster does not come up.
+func (l *Lab) troubles() string {
+	var b strings.Builder
+	for _, h := range l.Status(context.Background()) {
+		for _, u := range h.Units {
+			if u.State == unit.Failed || u.Restarts > 3 {
+				fmt.Fprintf(&b, "\n%s on %s has ended %d times, last: %s", u.Name, h.Name, u.Restarts, u.Detail)
+			}
+		}
+	}
+	return b.String()
 }
 
 // imagesImported returns nil when every node has all images.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -20,13 +19,8 @@ func (c *cli) up() *cobra.Command {
 		Short: "Make the cluster (and, the first time, its parts)",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if os.Geteuid() != 0 {
-				return errors.New("a lab needs root: it makes namespaces, mounts and cgroups")
-			}
-			if l, err := c.open(); err == nil {
-				if _, on := l.ControlPlanePID(); on {
-					return fmt.Errorf("lab %q is up already; `lab down --name %s` removes it", c.name, c.name)
-				}
+			if err := lab.Available(c.name); err != nil {
+				return err // before the parts are made, which may take minutes
 			}
 			set, err := ensure(cmd.Context())
 			if err != nil {
