@@ -95,11 +95,12 @@ func (g *gateway) podAnnotations() map[string]string {
 func (g *gateway) key(field string) string { return kubeovn.AnnotationKey(g.provider, field) }
 
 func (g *gateway) container() *applycore.ContainerApplyConfiguration {
-	probe := func(period, failures int32) *applycore.ProbeApplyConfiguration {
-		// In a VPC of its own the Pod cannot be reached by the kubelet.
+	// In a VPC of its own the Pod cannot be reached by the kubelet, so the
+	// probes are executed inside.
+	probe := func(period, timeout, failures int32, command ...string) *applycore.ProbeApplyConfiguration {
 		return applycore.Probe().
-			WithExec(applycore.ExecAction().WithCommand(agent, "ready")).
-			WithPeriodSeconds(period).WithTimeoutSeconds(2).WithFailureThreshold(failures)
+			WithExec(applycore.ExecAction().WithCommand(append([]string{agent}, command...)...)).
+			WithPeriodSeconds(period).WithTimeoutSeconds(timeout).WithFailureThreshold(failures)
 	}
 	resources := applycore.ResourceRequirements()
 	if r := g.config.Resources; r != nil {
@@ -116,8 +117,10 @@ func (g *gateway) container() *applycore.ContainerApplyConfiguration {
 		WithImagePullPolicy(g.config.ImagePullPolicy).
 		WithTerminationMessagePolicy(corev1.TerminationMessageFallbackToLogsOnError).
 		WithResources(resources).
-		WithStartupProbe(probe(1, 60)).
-		WithReadinessProbe(probe(5, 3)).
+		// The startup probe waits inside of the Pod: it succeeds the moment the
+		// gateway serves, and a start that goes well has no failed probe.
+		WithStartupProbe(probe(1, 12, 6, "ready", "--wait=10s")).
+		WithReadinessProbe(probe(5, 2, 3, "ready")).
 		WithSecurityContext(applycore.SecurityContext().
 			WithRunAsUser(0).
 			WithReadOnlyRootFilesystem(true).

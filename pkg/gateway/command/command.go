@@ -48,12 +48,7 @@ func New(version string) *cobra.Command {
 	}
 	root.RunE = run.RunE
 	root.AddCommand(run,
-		&cobra.Command{
-			Use:   "ready",
-			Short: "Succeed if the newest document is being served, else say why not",
-			Args:  cobra.NoArgs,
-			RunE:  func(*cobra.Command, []string) error { return ready(config, documentHash) },
-		},
+		readyCommand(&config, &documentHash),
 		&cobra.Command{
 			Use:   "show",
 			Short: "Print what the document asks of the kernel, and what is missing",
@@ -93,6 +88,35 @@ func serve(ctx context.Context, config agent.Config, version string) error {
 	}
 	defer k.Close()
 	return agent.New(config, k).Run(ctx)
+}
+
+// readyCommand is the probe. A startup probe that waits succeeds the moment the
+// gateway serves, and a start that goes well has no failed probe, which the
+// kubelet would report as a Warning.
+func readyCommand(config *agent.Config, documentHash *string) *cobra.Command {
+	var wait time.Duration
+	c := &cobra.Command{
+		Use:   "ready",
+		Short: "Succeed if the newest document is being served, else say why not",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithTimeout(cmd.Context(), wait)
+			defer cancel()
+			for {
+				err := ready(*config, *documentHash)
+				if err == nil {
+					return nil
+				}
+				select {
+				case <-ctx.Done():
+					return err
+				case <-time.After(20 * time.Millisecond):
+				}
+			}
+		},
+	}
+	c.Flags().DurationVar(&wait, "wait", 0, "how long to wait for it")
+	return c
 }
 
 func ready(config agent.Config, documentHash string) error {

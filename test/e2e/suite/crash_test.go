@@ -17,6 +17,7 @@ import (
 // balancer. Started again it must come to the same end: the same address, the
 // same objects, nothing left over.
 func TestKilledAtEveryWrite(t *testing.T) {
+	c.quiet(t)
 	c.scaleController(t, 0)
 	defer c.scaleController(t, 2)
 	ns := c.namespace(t)

@@ -40,11 +40,30 @@ func (c *cluster) namespace(t *testing.T) string {
 		if t.Failed() {
 			c.describe(t, ns.Name)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-		defer cancel()
-		c.deleteNamespace(ctx, t, ns.Name)
+		// Nobody waits for its end: that takes Kubernetes ten seconds or more.
+		if err := c.kube.CoreV1().Namespaces().Delete(context.Background(), ns.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			t.Error(err)
+		}
 	})
 	return ns.Name
+}
+
+// quiet waits until the namespaces of earlier tests are gone, and with them
+// everything that the controller may still have to do.
+func (c *cluster) quiet(t *testing.T) {
+	t.Helper()
+	eventually(t, 3*time.Minute, "end of the earlier tests' namespaces", func(ctx context.Context) error {
+		l, err := c.kube.CoreV1().Namespaces().List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		for _, ns := range l.Items {
+			if strings.HasPrefix(ns.Name, "t-") {
+				return fmt.Errorf("%s is still there", ns.Name)
+			}
+		}
+		return nil
+	})
 }
 
 func (c *cluster) deleteNamespace(ctx context.Context, t *testing.T, ns string) {
