@@ -39,7 +39,7 @@ type Tree struct {
 
 // Open returns the tree of that name in all hierarchies of this machine. Nothing is created.
 func Open(name string) (Tree, error) {
-	if name == "" || name != filepath.Clean(name) || filepath.IsAbs(name) || strings.HasPrefix(name, "..") {
+	if name == "." || name != filepath.Clean(name) || !filepath.IsLocal(name) {
 		return Tree{}, fmt.Errorf("%q cannot name a cgroup of its own", name)
 	}
 	f, err := os.Open("/proc/self/mounts")
