@@ -18,7 +18,7 @@ func Down(ctx context.Context, name string) (existed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	unlock, err := l.lock()
+	unlock, err := l.lock(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -69,7 +69,7 @@ func (l *Lab) remove(ctx context.Context) error {
 	if err := os.RemoveAll(l.Dir()); err != nil {
 		return fmt.Errorf("remove lab %q: %w", l.name, err)
 	}
-	return l.restoreMachine()
+	return l.restoreMachine(ctx)
 }
 
 // failedLogs is where the logs of a lab that did not come up are kept until the next command about it.

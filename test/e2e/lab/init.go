@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -42,16 +43,16 @@ const readyFD = 3
 
 // RunInit is the PID 1 of a machine: it furnishes the new namespaces after the file spec and supervises the programs.
 // It returns only when that cannot be done.
-func RunInit(file string) error {
+func RunInit(ctx context.Context, file string) error {
 	report := os.NewFile(readyFD, "report")
-	err := runInit(file, report)
+	err := runInit(ctx, file, report)
 	if report != nil && err != nil {
 		fmt.Fprintln(report, strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	return err
 }
 
-func runInit(file string, report *os.File) error {
+func runInit(ctx context.Context, file string, report *os.File) error {
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return err
@@ -82,14 +83,14 @@ func runInit(file string, report *os.File) error {
 	if err != nil {
 		return err
 	}
-	l, err := unit.Listen(s.Control)
+	l, err := unit.Listen(ctx, s.Control)
 	if err != nil {
 		return fmt.Errorf("control socket: %w", err)
 	}
-	sup.Start()
+	sup.Start(ctx)
 	fmt.Fprintln(report)
 	report.Close()
-	return sup.Serve(l)
+	return sup.Serve(ctx, l)
 }
 
 // furnish makes the mounts of a machine.

@@ -7,6 +7,7 @@
 package lab
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -149,14 +150,15 @@ func (l *Lab) node(name string) (host, error) {
 
 // lock keeps other commands that make or remove the lab away until the returned function is called. A killed process
 // loses it by itself.
-func (l *Lab) lock() (unlock func(), err error) {
-	return lockFile("."+l.name+".lock", fmt.Sprintf("another command is making or removing lab %q", l.name))
+func (l *Lab) lock(ctx context.Context) (unlock func(), err error) {
+	return lockFile(ctx, "."+l.name+".lock", fmt.Sprintf("another command is making or removing lab %q", l.name))
 }
 
 // lockFile takes a lock in Root; it waits a little, since a command that is being interrupted needs a moment to clean up.
-func lockFile(name, busy string) (func(), error) {
+func lockFile(ctx context.Context, name, busy string) (func(), error) {
 	path := filepath.Join(Root, name)
-	deadline := time.Now().Add(lockPatience)
+	ctx, cancel := context.WithTimeoutCause(ctx, lockPatience, errors.New(busy))
+	defer cancel()
 	for {
 		if err := os.MkdirAll(Root, 0o755); err != nil {
 			return nil, err
@@ -176,10 +178,11 @@ func lockFile(name, busy string) (func(), error) {
 			}, nil
 		}
 		f.Close()
-		if err != nil && time.Now().After(deadline) {
-			return nil, errors.New(busy)
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(50 * time.Millisecond):
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 }
 

@@ -57,7 +57,7 @@ func (l *Lab) startMachine(ctx context.Context, self, name string, s spec) error
 		return fmt.Errorf("start %s: %w", name, err)
 	}
 	defer r.Close()
-	cmd := exec.Command(self, InitCommand, file) // not CommandContext: the machine outlives us
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), self, InitCommand, file) // the machine outlives us
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = out, out, []*os.File{w}
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{

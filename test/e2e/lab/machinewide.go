@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -40,8 +41,8 @@ func bootID() string {
 }
 
 // saveMachine notes the machine's settings, unless an earlier lab has done so.
-func (l *Lab) saveMachine() error {
-	unlock, err := lockFile(machineLock, machineBusy)
+func (l *Lab) saveMachine(ctx context.Context) error {
+	unlock, err := lockFile(ctx, machineLock, machineBusy)
 	if err != nil {
 		return err
 	}
@@ -69,8 +70,8 @@ func (l *Lab) saveMachine() error {
 }
 
 // restoreMachine puts the machine's settings back if no lab is left, and removes what all labs share.
-func (l *Lab) restoreMachine() error {
-	unlock, err := lockFile(machineLock, machineBusy)
+func (l *Lab) restoreMachine(ctx context.Context) error {
+	unlock, err := lockFile(ctx, machineLock, machineBusy)
 	if err != nil {
 		return err
 	}

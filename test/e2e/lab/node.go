@@ -78,12 +78,18 @@ func (l *Lab) switchUnits(node string, number int) []unit.Unit {
 					"--", "--may-exist", "add-br", "br-phy", "--", "set", "bridge", "br-phy", "datapath_type=netdev",
 					"--", "--may-exist", "add-port", "br-phy", "eth1",
 				},
+			},
+		},
+		{
+			// After a power-on the bridge is in the database already and ovs-vsctl waits for nobody: so its device is waited for.
+			Name: "tunnel-address", Once: true, After: []string{"ovs-bridges"}, Wait: []string{"file:/sys/class/net/br-phy"},
+			Commands: [][]string{
 				{"ip", "addr", "replace", tunnelIP(number) + "/24", "dev", "br-phy"},
 				{"ip", "link", "set", "br-phy", "up"},
 			},
 		},
 		{
-			Name: "ovn-controller", After: []string{"ovs-bridges"},
+			Name: "ovn-controller", After: []string{"tunnel-address"},
 			Commands: [][]string{{"ovn-controller", "--pidfile"}},
 		},
 	}
@@ -125,7 +131,7 @@ func (l *Lab) kubeUnits(node, ip, dir string) []unit.Unit {
 		},
 		{
 			// It exits until its Node and the subnets exist, and is started again, as a DaemonSet's Pod would be.
-			Name: "kube-ovn-daemon", After: []string{"ovs-bridges", "kubelet"}, Ready: []string{"unix:" + daemonSocket},
+			Name: "kube-ovn-daemon", After: []string{"tunnel-address", "kubelet"}, Ready: []string{"unix:" + daemonSocket},
 			Env: []string{
 				"NODE_NAME=" + node, "KUBE_NODE_NAME=" + node, "POD_NAME=kube-ovn-cni-" + node, "POD_NAMESPACE=kube-system",
 				"POD_IP=" + ip, "POD_IPS=" + ip,

@@ -46,7 +46,7 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 	if o.Nodes < 1 || o.Nodes > MaxNodes {
 		return nil, fmt.Errorf("%d nodes: want 1 to %d", o.Nodes, MaxNodes)
 	}
-	unlock, err := l.lock()
+	unlock, err := l.lock(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +106,7 @@ func (l *Lab) up(ctx context.Context, program string, p *progress) error {
 		}
 	}
 	_ = os.RemoveAll(failedLogs(l.name))
-	if err := l.prepare(program); err != nil {
+	if err := l.prepare(ctx, program); err != nil {
 		return err
 	}
 	p.say("credentials and configuration are in %s", l.Dir())
@@ -130,14 +130,14 @@ func (l *Lab) up(ctx context.Context, program string, p *progress) error {
 }
 
 // prepare writes everything that does not need the network.
-func (l *Lab) prepare(program string) error {
+func (l *Lab) prepare(ctx context.Context, program string) error {
 	if err := os.MkdirAll(l.LogDir(), 0o755); err != nil {
 		return err
 	}
 	if err := l.writeState(); err != nil {
 		return err
 	}
-	if err := l.saveMachine(); err != nil {
+	if err := l.saveMachine(ctx); err != nil {
 		return err
 	}
 	if err := copyFile(program, l.path("lab")); err != nil {
@@ -201,7 +201,7 @@ func (l *Lab) awaitCluster(ctx context.Context, p *progress) error {
 			}
 			select {
 			case <-ctx.Done():
-				return fmt.Errorf("waiting until %s: %w%s", s.done, err, l.troubles())
+				return fmt.Errorf("waiting until %s: %w%s", s.done, err, l.troubles(ctx))
 			case <-time.After(100 * time.Millisecond):
 			}
 		}
@@ -211,9 +211,9 @@ func (l *Lab) awaitCluster(ctx context.Context, p *progress) error {
 }
 
 // troubles says which programs keep ending: they are why a cluster does not come up.
-func (l *Lab) troubles() string {
+func (l *Lab) troubles(ctx context.Context) string {
 	var b strings.Builder
-	for _, h := range l.Status(context.Background()) {
+	for _, h := range l.Status(context.WithoutCancel(ctx)) {
 		for _, u := range h.Units {
 			if u.State == unit.Failed || u.Restarts > 3 {
 				fmt.Fprintf(&b, "\n%s on %s has ended %d times, last: %s", u.Name, h.Name, u.Restarts, u.Detail)

@@ -18,7 +18,7 @@ func (c *cli) kubectl() *cobra.Command {
 	return &cobra.Command{
 		Use: "kubectl ARGS...", Short: "Run kubectl as the cluster's administrator",
 		DisableFlagParsing: true, // all of them are kubectl's
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(_ *cobra.Command, args []string) error {
 			l, err := c.open()
 			if err != nil {
 				return err
@@ -90,11 +90,11 @@ func (c *cli) load() *cobra.Command {
 func machineInit() *cobra.Command {
 	return &cobra.Command{
 		Use: lab.InitCommand + " FILE", Hidden: true, Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if os.Getpid() != 1 {
 				return fmt.Errorf("%s is for the lab's own use", lab.InitCommand)
 			}
-			return lab.RunInit(args[0])
+			return lab.RunInit(context.WithoutCancel(cmd.Context()), args[0]) // signals end no machine, its power does
 		},
 	}
 }

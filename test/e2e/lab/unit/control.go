@@ -23,7 +23,7 @@ type response struct {
 }
 
 // Serve answers on the control socket until the listener fails.
-func (s *Supervisor) Serve(l net.Listener) error {
+func (s *Supervisor) Serve(ctx context.Context, l net.Listener) error {
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -36,7 +36,7 @@ func (s *Supervisor) Serve(l net.Listener) error {
 				return
 			}
 			r := response{}
-			if err := s.do(q); err != nil {
+			if err := s.do(ctx, q); err != nil {
 				r.Error = err.Error()
 			}
 			r.Units = s.Status()
@@ -45,24 +45,24 @@ func (s *Supervisor) Serve(l net.Listener) error {
 	}
 }
 
-func (s *Supervisor) do(q Request) error {
+func (s *Supervisor) do(ctx context.Context, q Request) error {
 	switch q.Op {
 	case "status":
 		return nil
 	case "stop", "kill":
-		return s.Stop(q.Unit, q.Op == "kill")
+		return s.Stop(ctx, q.Unit, q.Op == "kill")
 	case "start":
-		return s.StartUnit(q.Unit)
+		return s.StartUnit(ctx, q.Unit)
 	}
 	return fmt.Errorf("unknown operation %q", q.Op)
 }
 
 // Listen opens the control socket at path, over what a dead predecessor may have left there.
-func Listen(path string) (net.Listener, error) {
+func Listen(ctx context.Context, path string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	return net.Listen("unix", path)
+	return new(net.ListenConfig).Listen(ctx, "unix", path)
 }
 
 // Ask sends a request to the control socket at path and returns the units' status after it.

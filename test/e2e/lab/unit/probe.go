@@ -1,6 +1,7 @@
 package unit
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -15,21 +16,27 @@ const probeTimeout = time.Second
 
 // Probe asks once. The forms are "unix:PATH" and "tcp:ADDRESS" (somebody accepts connections), "file:PATH" (it exists)
 // and "https://URL" (answers 200; the certificate is not checked, only readiness is asked).
-func Probe(p string) error {
+func Probe(ctx context.Context, p string) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
 	kind, rest, _ := strings.Cut(p, ":")
 	switch kind {
 	case "file":
 		_, err := os.Stat(rest)
 		return err
 	case "unix", "tcp":
-		c, err := net.DialTimeout(kind, rest, probeTimeout)
+		c, err := new(net.Dialer).DialContext(ctx, kind, rest)
 		if err != nil {
 			return err
 		}
 		return c.Close()
 	case "https":
 		t := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}
-		r, err := (&http.Client{Transport: t, Timeout: probeTimeout}).Get(p)
+		q, err := http.NewRequestWithContext(ctx, http.MethodGet, p, nil)
+		if err != nil {
+			return err
+		}
+		r, err := t.RoundTrip(q)
 		if err != nil {
 			return err
 		}
@@ -40,4 +47,14 @@ func Probe(p string) error {
 		return nil
 	}
 	return fmt.Errorf("unknown probe %q", p)
+}
+
+// pause waits for d; false means that the context has ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
 }

@@ -1,6 +1,7 @@
 package unit
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,9 +12,10 @@ import (
 )
 
 const (
-	restartDelay = 500 * time.Millisecond
-	probeEvery   = 50 * time.Millisecond
-	stopGrace    = 5 * time.Second
+	restartDelay  = 500 * time.Millisecond
+	probeEvery    = 50 * time.Millisecond
+	stopGrace     = 5 * time.Second
+	startPatience = time.Minute
 )
 
 // Supervisor runs the units of one machine. There is one per process: it collects every child.
@@ -60,11 +62,11 @@ func New(units []Unit, logs string) (*Supervisor, error) {
 	return s, nil
 }
 
-// Start starts everything and returns at once.
-func (s *Supervisor) Start() {
+// Start starts everything and returns at once. When the context ends nothing is started any more; what runs, runs on.
+func (s *Supervisor) Start(ctx context.Context) {
 	s.reaper = newReaper()
 	for _, n := range s.order {
-		go s.manage(s.units[n])
+		go s.manage(ctx, s.units[n])
 	}
 }
 
@@ -81,11 +83,11 @@ func (s *Supervisor) Status() []Status {
 }
 
 // manage is the life of one unit.
-func (s *Supervisor) manage(u *managed) {
-	s.awaitTurn(u)
-	for {
-		u.await(func() bool { return u.wanted })
-		err := s.run(u)
+func (s *Supervisor) manage(ctx context.Context, u *managed) {
+	s.awaitTurn(ctx, u)
+	for ctx.Err() == nil {
+		u.await(ctx, func() bool { return u.wanted })
+		err := s.run(ctx, u)
 		if err == nil && u.Once {
 			u.set(Done, 0, "")
 			u.markReady()
@@ -106,26 +108,32 @@ func (s *Supervisor) manage(u *managed) {
 			detail = err.Error()
 		}
 		u.set(Failed, 0, detail)
-		time.Sleep(restartDelay)
+		pause(ctx, restartDelay)
 	}
 }
 
-func (s *Supervisor) awaitTurn(u *managed) {
+func (s *Supervisor) awaitTurn(ctx context.Context, u *managed) {
 	for _, a := range u.After {
 		u.set(Waiting, 0, "for "+a)
-		<-s.units[a].ready
+		select {
+		case <-s.units[a].ready:
+		case <-ctx.Done():
+			return
+		}
 	}
 	for _, p := range u.Wait {
 		u.set(Waiting, 0, "for "+p)
-		for Probe(p) != nil {
-			time.Sleep(probeEvery)
+		for Probe(ctx, p) != nil {
+			if !pause(ctx, probeEvery) {
+				return
+			}
 		}
 	}
 	u.set(Waiting, 0, "")
 }
 
 // run runs the unit's commands until they end; nil means that the last one succeeded.
-func (s *Supervisor) run(u *managed) error {
+func (s *Supervisor) run(ctx context.Context, u *managed) error {
 	if u.Unless != "" {
 		if _, err := os.Stat(u.Unless); err == nil {
 			return nil
@@ -137,12 +145,12 @@ func (s *Supervisor) run(u *managed) error {
 			return fmt.Errorf("%s: %w", argv[0], err)
 		}
 		u.set(Running, pid, "")
-		ended := make(chan struct{})
+		running, ended := context.WithCancel(ctx)
 		if !u.Once {
-			go u.watch(ended)
+			go u.watch(running)
 		}
 		ws := <-exit
-		close(ended)
+		ended()
 		if ws != 0 {
 			return fmt.Errorf("%s: %s", filepath.Base(argv[0]), describe(ws))
 		}
@@ -151,19 +159,18 @@ func (s *Supervisor) run(u *managed) error {
 }
 
 // watch turns a running unit into a ready one.
-func (u *managed) watch(ended <-chan struct{}) {
+func (u *managed) watch(ctx context.Context) {
 	for _, p := range u.Ready {
-		for Probe(p) != nil {
-			select {
-			case <-ended:
+		for Probe(ctx, p) != nil {
+			if !pause(ctx, probeEvery) {
 				return
-			case <-time.After(probeEvery):
 			}
 		}
 	}
 	u.mu.Lock()
-	if u.status.State == Running {
+	if ctx.Err() == nil && u.status.State == Running {
 		u.status.State = Ready
+		u.notify()
 	}
 	u.mu.Unlock()
 	u.markReady()
@@ -194,8 +201,8 @@ func (u *managed) notify() {
 	u.changed = make(chan struct{})
 }
 
-// await blocks until cond, called with the lock held, is true.
-func (u *managed) await(cond func() bool) {
+// await blocks until cond, called with the lock held, is true, or the context ends.
+func (u *managed) await(ctx context.Context, cond func() bool) {
 	for {
 		u.mu.Lock()
 		ok, c := cond(), u.changed
@@ -203,7 +210,11 @@ func (u *managed) await(cond func() bool) {
 		if ok {
 			return
 		}
-		<-c
+		select {
+		case <-c:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
@@ -216,7 +227,7 @@ func (s *Supervisor) find(name string) (*managed, error) {
 }
 
 // Stop ends a unit with SIGTERM (SIGKILL after five seconds, or at once with force) and keeps it stopped. It returns when it is gone.
-func (s *Supervisor) Stop(name string, force bool) error {
+func (s *Supervisor) Stop(ctx context.Context, name string, force bool) error {
 	u, err := s.find(name)
 	if err != nil {
 		return err
@@ -243,12 +254,12 @@ func (s *Supervisor) Stop(name string, force bool) error {
 	_ = syscall.Kill(-pid, sig)
 	t := time.AfterFunc(stopGrace, func() { _ = syscall.Kill(-pid, syscall.SIGKILL) })
 	defer t.Stop()
-	u.await(func() bool { return u.status.PID != pid })
+	u.await(ctx, func() bool { return u.status.PID != pid })
 	return nil
 }
 
 // StartUnit starts a stopped unit again and returns when it is ready (when it runs, if it has no probe).
-func (s *Supervisor) StartUnit(name string) error {
+func (s *Supervisor) StartUnit(ctx context.Context, name string) error {
 	u, err := s.find(name)
 	if err != nil {
 		return err
@@ -260,15 +271,11 @@ func (s *Supervisor) StartUnit(name string) error {
 	u.wanted = true
 	u.notify()
 	u.mu.Unlock()
-	deadline := time.Now().Add(time.Minute)
-	for time.Now().Before(deadline) {
-		u.mu.Lock()
-		st := u.status
-		u.mu.Unlock()
-		if st.State == Ready {
-			return nil
-		}
-		time.Sleep(probeEvery)
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	u.await(ctx, func() bool { return u.status.State == Ready })
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s was started but is not ready after %s; look at %s", name, startPatience, filepath.Join(s.logs, name+".log"))
 	}
-	return fmt.Errorf("%s was started but is not ready after a minute; look at %s", name, filepath.Join(s.logs, name+".log"))
+	return nil
 }

@@ -1,6 +1,7 @@
 package unit
 
 import (
+	"context"
 	"net"
 	"os"
 	"path/filepath"
@@ -48,21 +49,21 @@ func TestSupervisor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Start()
+	s.Start(t.Context())
 	defer func() {
 		for _, n := range []string{"server", "after-server", "stubborn"} {
-			if err := s.Stop(n, true); err != nil {
+			if err := s.Stop(context.Background(), n, true); err != nil {
 				t.Error(err)
 			}
 		}
 	}()
 	socket := file("control.sock")
-	l, err := Listen(socket)
+	l, err := Listen(t.Context(), socket)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	go func() { _ = s.Serve(l) }()
+	go func() { _ = s.Serve(t.Context(), l) }()
 	ask := func(op, name string) map[string]Status {
 		t.Helper()
 		us, err := Ask(t.Context(), socket, Request{Op: op, Unit: name})
@@ -160,7 +161,7 @@ func TestProbe(t *testing.T) {
 		"tcp:" + tcp.Addr().String(): true, "tcp:127.0.0.1:1": false,
 		"https://127.0.0.1:1/": false, "smoke:signal": false, "": false,
 	} {
-		if err := Probe(probe); (err == nil) != want {
+		if err := Probe(t.Context(), probe); (err == nil) != want {
 			t.Errorf("%q: %v", probe, err)
 		}
 	}
