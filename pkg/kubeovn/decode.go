@@ -25,6 +25,10 @@ func decodeSubnet(u *unstructured.Unstructured) *Subnet {
 		V4Available: number(u, "status", "v4availableIPs"),
 		V6Available: number(u, "status", "v6availableIPs"),
 	}
+	if !isReady(u) {
+		// Kube-OVN writes zeros before it has counted.
+		s.V4Available, s.V6Available = unlessZero(s.V4Available), unlessZero(s.V6Available)
+	}
 	s.Labels = u.GetLabels()
 	for _, part := range split(text(u, "spec", "cidrBlock")) {
 		if p, err := netip.ParsePrefix(part); err == nil {
@@ -37,6 +41,24 @@ func decodeSubnet(u *unstructured.Unstructured) *Subnet {
 		}
 	}
 	return s
+}
+
+// isReady reports whether an object has the condition Ready.
+func isReady(u *unstructured.Unstructured) bool {
+	conditions, _ := field(u, "status", "conditions").([]any)
+	for _, c := range conditions {
+		if m, ok := c.(map[string]any); ok && m["type"] == "Ready" && m["status"] == "True" {
+			return true
+		}
+	}
+	return false
+}
+
+func unlessZero(n float64) float64 {
+	if n == 0 {
+		return Unreported
+	}
+	return n
 }
 
 func decodeVip(u *unstructured.Unstructured) *Vip {

@@ -32,7 +32,7 @@ func TestDecodeSubnet(t *testing.T) {
 		"the guide's": {
 			`{"kind":"Subnet","apiVersion":"kubeovn.io/v1","metadata":{"name":"attach-subnet","managedFields":[{"manager":"x"}]},
 			  "spec":{"protocol":"IPv4","provider":"lb-svc-attachment.kube-system","cidrBlock":"172.18.0.0/16","gateway":"172.18.0.1","excludeIps":["172.18.0.0..172.18.0.10"]},
-			  "status":{"v4availableIPs":65523,"v6availableIPs":0}}`,
+			  "status":{"v4availableIPs":65523,"v6availableIPs":0,"conditions":[{"type":"Validated","status":"True"},{"type":"Ready","status":"True"}]}}`,
 			Subnet{
 				ObjectMeta: metav1.ObjectMeta{Name: "attach-subnet"}, Provider: "lb-svc-attachment.kube-system",
 				CIDRs: []netip.Prefix{netip.MustParsePrefix("172.18.0.0/16")}, Gateways: []netip.Addr{netip.MustParseAddr("172.18.0.1")},
@@ -55,6 +55,14 @@ func TestDecodeSubnet(t *testing.T) {
 				ObjectMeta: metav1.ObjectMeta{Name: "s"}, CIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 				ExcludeIPs: []string{"a"}, V4Available: Unreported, V6Available: Unreported,
 			},
+		},
+		"a Subnet that Kube-OVN has not counted yet is not full": {
+			`{"kind":"Subnet","metadata":{"name":"s"},"status":{"v4availableIPs":0,"v6availableIPs":0,"conditions":[{"type":"Validated","status":"True"}]}}`,
+			Subnet{ObjectMeta: metav1.ObjectMeta{Name: "s"}, V4Available: Unreported, V6Available: Unreported},
+		},
+		"a full Subnet that is Ready": {
+			`{"kind":"Subnet","metadata":{"name":"s"},"status":{"v4availableIPs":0,"v6availableIPs":7,"conditions":[{"type":"Ready","status":"True"}]}}`,
+			Subnet{ObjectMeta: metav1.ObjectMeta{Name: "s"}, V6Available: 7},
 		},
 		"nothing at all": {`{"kind":"Subnet","spec":[],"status":"x"}`, Subnet{V4Available: Unreported, V6Available: Unreported}},
 	} {

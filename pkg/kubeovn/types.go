@@ -23,7 +23,8 @@ type Subnet struct {
 	// Kube-OVN does not pick by itself, but grants when asked for.
 	ExcludeIPs []string
 	// V4Available and V6Available are status.v4availableIPs and
-	// status.v6availableIPs, Unreported if the status does not say.
+	// status.v6availableIPs, Unreported if the status does not say, or
+	// says zero before the Subnet is Ready.
 	V4Available, V6Available float64
 }
 

@@ -26,6 +26,9 @@ func (l *Lab) spec(h host) (spec, error) {
 			"/var/lib/kubelet", "/var/lib/containerd", "/var/lib/cni", "/etc/openvswitch"
 		s.Mkdir = []string{"/run/openvswitch", "/run/ovn", "/var/log/kube-ovn"}
 		s.Tmpfs = []string{"/etc/cni/net.d"}
+		// A pull from a registry fails at once, as it would with a name that does not exist, and not after the
+		// time-outs of the real machine's name servers.
+		s.Binds = append(s.Binds, [2]string{l.path(h.name, resolvConf), "/etc/resolv.conf"})
 		s.Units, err = l.nodeUnits(h)
 	}
 	if err != nil {

@@ -66,27 +66,42 @@ func (c *cluster) cordon(t *testing.T, closed bool) {
 }
 
 // withoutGatewayImage takes the gateway's image off the nodes. There is no
-// registry that the kubelet could pull it from.
+// registry that the kubelet could pull it from. It stays under another name.
 func (c *cluster) withoutGatewayImage(t *testing.T) {
 	t.Helper()
-	t.Cleanup(func() { c.loadGatewayImage(t) })
-	for _, node := range c.Nodes() {
-		out := must(c.Ctr(t.Context(), node, "images", "ls", "-q"))(t)
-		for ref := range strings.FieldsSeq(out) {
-			if strings.Contains(ref, "kube-ovn-lb-gateway") {
-				if out, err := c.Ctr(t.Context(), node, "images", "rm", "--sync", ref); err != nil {
-					t.Fatalf("%v\n%s", err, out)
-				}
-			}
-		}
-	}
+	t.Cleanup(func() { c.giveGatewayImageBack(t) })
+	c.renameImages(t, gatewayImage, hiddenImage)
 }
 
-func (c *cluster) loadGatewayImage(t *testing.T) {
+func (c *cluster) giveGatewayImageBack(t *testing.T) {
+	t.Helper()
+	c.renameImages(t, hiddenImage, gatewayImage)
+}
+
+const (
+	gatewayImage = "docker.io/kubeovn/kube-ovn-lb-gateway:"
+	hiddenImage  = "docker.io/kubeovn/hidden:"
+)
+
+// renameImages gives the images whose names begin with from another name on all
+// nodes.
+func (c *cluster) renameImages(t *testing.T, from, to string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if err := c.LoadRef(ctx, "docker.io/kubeovn/kube-ovn-lb-gateway"); err != nil {
-		t.Fatal(err)
+	for _, node := range c.Nodes() {
+		out := must(c.Ctr(ctx, node, "images", "ls", "-q"))(t)
+		for ref := range strings.FieldsSeq(out) {
+			tag, found := strings.CutPrefix(ref, from)
+			if !found {
+				continue
+			}
+			if out, err := c.Ctr(ctx, node, "images", "tag", "--force", ref, to+tag); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			if out, err := c.Ctr(ctx, node, "images", "rm", ref); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+		}
 	}
 }

@@ -87,7 +87,12 @@ func (c *cluster) install(ctx context.Context) error {
 			return fmt.Errorf("kubectl %v: %w\n%s", args, err, out)
 		}
 	}
-	return nil
+	err := c.led(ctx)
+	for ctx.Err() == nil && err != nil {
+		time.Sleep(200 * time.Millisecond)
+		err = c.led(ctx)
+	}
+	return err
 }
 
 // example is the path of one of the guide's files.

@@ -84,7 +84,7 @@ var reasons = []pending{
 			c.subnet(t, "s-"+ns, "net."+ns, "172.19.2.0/24", "172.19.2.1")
 			c.nad(t, ns, "net", `{"type": "macvlan", // the guide's comment`)
 		},
-		reason: "AttachmentConfigInvalid",
+		reason: "InvalidAttachmentConfig",
 		says:   []string{"spec.config", "JSON"},
 		heals: func(t *testing.T, ns string) {
 			c.patchSpec(t, "NetworkAttachmentDefinition", ns, "net", fmt.Sprintf(`{"config":%q}`, macvlan("eth0")))
@@ -97,7 +97,7 @@ var reasons = []pending{
 			c.subnet(t, "s-"+ns, "net."+ns, "172.19.3.0/24", "172.19.3.1")
 			c.nad(t, ns, "net", `{"cniVersion":"0.3.0","type":"bridge"}`)
 		},
-		reason: "AttachmentTypeUnusable",
+		reason: "UnusableAttachmentType",
 		says:   []string{"bridge", "macvlan"},
 		heals: func(t *testing.T, ns string) {
 			c.patchSpec(t, "NetworkAttachmentDefinition", ns, "net", fmt.Sprintf(`{"config":%q}`, macvlan("eth0")))
@@ -141,7 +141,7 @@ var reasons = []pending{
 	{
 		name:   "loadBalancerIP is not an address",
 		breaks: ask("172.18.0.300"),
-		reason: "AddressMalformed",
+		reason: "InvalidAddress",
 		says:   []string{"spec.loadBalancerIP", "172.18.0.300"},
 		heals:  askFor("172.18.1.1"),
 	},
@@ -223,7 +223,7 @@ var reasons = []pending{
 			svc.Annotations[kubeovn.AttachmentProvider] = "net." + ns
 		},
 		reason: "SubnetFull",
-		says:   []string{"172.19.7.0/30"},
+		says:   []string{"Subnet s-", "status.v4availableIPs", "spec.cidrBlock"},
 		heals: func(t *testing.T, ns string) {
 			if err := c.resource("Vip", "").Delete(t.Context(), "full-"+ns, metav1.DeleteOptions{}); err != nil {
 				t.Fatal(err)
@@ -250,7 +250,7 @@ var reasons = []pending{
 		},
 		reason:      "GatewayImageUnavailable",
 		says:        []string{"kube-ovn-lb-gateway"},
-		heals:       func(t *testing.T, _ string) { c.loadGatewayImage(t) },
+		heals:       func(t *testing.T, _ string) { c.giveGatewayImageBack(t) },
 		healsWithin: 90 * time.Second, // the kubelet's own back-off
 	},
 	{

@@ -228,6 +228,19 @@ func (c *cluster) scaleController(t *testing.T, replicas int) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	if replicas > 0 {
+		eventually(t, time.Minute, "a leader", c.led)
+	}
+}
+
+// led complains unless a Pod that runs holds the Lease and renews it. After a
+// leader that died without a word this takes the Lease's 15 s.
+func (c *cluster) led(ctx context.Context) error {
+	leader, err := c.leader(ctx)
+	if err == nil && leader.DeletionTimestamp != nil {
+		err = fmt.Errorf("the leader %s is going", leader.Name)
+	}
+	return err
 }
 
 func (c *cluster) powerOn(t *testing.T, node string) {

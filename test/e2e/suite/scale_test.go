@@ -3,11 +3,13 @@ package suite
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
 )
@@ -93,20 +95,30 @@ func TestANewLeaderKeepsCountOfTheAddresses(t *testing.T) {
 	}
 }
 
-// endLeader deletes the Pod that holds the Lease, without any grace.
+// endLeader deletes the Pod that leads, without any grace.
 func (c *cluster) endLeader(ctx context.Context) error {
+	leader, err := c.leader(ctx)
+	if err != nil {
+		return err
+	}
+	return c.kube.CoreV1().Pods("kube-system").Delete(ctx, leader.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64)})
+}
+
+// leader is the Pod of the controller that holds the Lease.
+func (c *cluster) leader(ctx context.Context) (*corev1.Pod, error) {
 	lease, err := c.kube.CoordinationV1().Leases("kube-system").Get(ctx, "kube-ovn-ccm", metav1.GetOptions{})
 	if err != nil {
-		return err
+		return nil, err
 	}
+	holder := ptr.Deref(lease.Spec.HolderIdentity, "")
 	pods, err := c.kube.CoreV1().Pods("kube-system").List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=kube-ovn-ccm"})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, p := range pods.Items {
-		if holder := *lease.Spec.HolderIdentity; len(holder) > len(p.Name) && holder[:len(p.Name)] == p.Name {
-			return c.kube.CoreV1().Pods("kube-system").Delete(ctx, p.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64)})
+	for i := range pods.Items {
+		if strings.HasPrefix(holder, pods.Items[i].Name+"_") {
+			return &pods.Items[i], nil
 		}
 	}
-	return fmt.Errorf("no Pod is the holder %s", *lease.Spec.HolderIdentity)
+	return nil, fmt.Errorf("no Pod is the holder %q of the Lease", holder)
 }
