@@ -156,7 +156,8 @@ func TestWhatSomebodyBreaksIsMended(t *testing.T) {
 				return err
 			})
 			t.Logf("%s was back after %s", what, took)
-			c.answers(t, 30*time.Second, onLink, ip+":80")
+			c.settled(t, ns, "broken")
+			c.answers(t, 5*time.Second, onLink, ip+":80")
 			eventually(t, 5*time.Second, "one holder", func(ctx context.Context) error {
 				h, err := c.holders(ctx, ip)
 				if err == nil && (len(h) != 1 || h[0] != "lb-"+string(svc.UID)) {
@@ -168,6 +169,7 @@ func TestWhatSomebodyBreaksIsMended(t *testing.T) {
 		})
 	}
 	t.Run("the rules inside the gateway are flushed", func(t *testing.T) {
+		c.settled(t, ns, "broken")
 		pod := c.gatewayPod(t, ns, "broken")
 		if out, err := c.Kubectl(ctx, "-n", ns, "exec", pod.Name, "--", "iptables", "-t", "nat", "-F"); err != nil {
 			t.Fatalf("%v\n%s", err, out)
@@ -187,6 +189,26 @@ func (c *cluster) uidOf(kind, ns, name string) func(context.Context) (types.UID,
 		}
 		return o.GetUID(), nil
 	}
+}
+
+// settled waits until a gateway's Deployment is what it should be: one Pod, and
+// that one ready.
+func (c *cluster) settled(t *testing.T, ns, service string) {
+	t.Helper()
+	eventually(t, 30*time.Second, "one ready gateway Pod", func(ctx context.Context) error {
+		l, err := c.kube.CoreV1().Pods(ns).List(ctx, metav1.ListOptions{LabelSelector: kubeovn.LabelServiceName + "=" + service})
+		if err != nil {
+			return err
+		}
+		d, err := c.kube.AppsV1().Deployments(ns).Get(ctx, "lb-svc-"+service, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if len(l.Items) != 1 || d.Status.ReadyReplicas != 1 {
+			return fmt.Errorf("%d Pods, %d ready", len(l.Items), d.Status.ReadyReplicas)
+		}
+		return nil
+	})
 }
 
 // goneFromWire waits until a Pod has stopped, so that an answer afterwards is

@@ -46,10 +46,10 @@ func TestTwentyServicesAtOnceAndABrokenOne(t *testing.T) {
 		t.Error(err)
 	}
 	c.remove(t, ns, "broken")
-	events := must(c.kube.CoreV1().Events(ns).List(t.Context(), metav1.ListOptions{FieldSelector: "type=" + corev1.EventTypeWarning}))(t)
-	for _, e := range events.Items {
-		if e.InvolvedObject.Name != "broken" {
-			t.Errorf("Warning on %s %s: %s: %s", e.InvolvedObject.Kind, e.InvolvedObject.Name, e.Reason, e.Message)
+	for i := range n {
+		name := fmt.Sprintf("svc-%d", i)
+		for _, e := range must(c.warnings(t.Context(), ns, name))(t) {
+			t.Errorf("Warning on Service %s: %s: %s", name, e.Reason, e.Message)
 		}
 	}
 }
