@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
+	"regexp"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -65,6 +65,11 @@ func ParseConfig(r io.Reader, version string) (Config, error) {
 	return cfg, nil
 }
 
+// imageReference is what an image's reference looks like: no white space, and
+// characters of names, tags and digests only
+// (https://pkg.go.dev/github.com/distribution/reference).
+var imageReference = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/@-]*$`)
+
 func (c *Config) setDefaults(version string) {
 	g := &c.Gateway
 	if g.Image == "" {
@@ -88,8 +93,8 @@ func (c *Config) validate() error {
 			errs = append(errs, fmt.Errorf("defaultAttachment: %w", err))
 		}
 	}
-	if strings.ContainsAny(c.Gateway.Image, " \t\n") {
-		errs = append(errs, fmt.Errorf("gateway.image %q contains white space", c.Gateway.Image))
+	if !imageReference.MatchString(c.Gateway.Image) {
+		errs = append(errs, fmt.Errorf("gateway.image %q is not the reference of an image; it must be set if this program was built without a version", c.Gateway.Image))
 	}
 	switch c.Gateway.ImagePullPolicy {
 	case corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever:

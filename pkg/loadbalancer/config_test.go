@@ -56,7 +56,7 @@ gateway:
 		"a list is an error":                     {yaml: "[1]", err: "cloud-config"},
 		"a malformed default attachment":         {yaml: "defaultAttachment: lb", err: `defaultAttachment: "lb" has no dot`},
 		"a pull policy that does not exist":      {yaml: "gateway: {imagePullPolicy: Sometimes}", err: `gateway.imagePullPolicy "Sometimes" is none of Always, IfNotPresent, Never`},
-		"an image name with white space":         {yaml: "gateway: {image: a b}", err: `gateway.image "a b" contains white space`},
+		"an image name with white space":         {yaml: "gateway: {image: a b}", err: `gateway.image "a b" is not the reference of an image`},
 		"a quantity that cannot be read":         {yaml: "gateway: {resources: {requests: {cpu: lots}}}", err: "quantities must match"},
 		"all faults are told at once":            {yaml: "{defaultAttachment: lb, gateway: {imagePullPolicy: X}}", err: "imagePullPolicy"},
 		"all faults are told at once, the other": {yaml: "{defaultAttachment: lb, gateway: {imagePullPolicy: X}}", err: "defaultAttachment"},
@@ -77,6 +77,15 @@ gateway:
 			}
 		})
 	}
+	t.Run("a program that was built without a version must be told its image", func(t *testing.T) {
+		const unstamped = "v0.0.0-master+$Format:%H$"
+		if _, err := ParseConfig(nil, unstamped); err == nil || !strings.Contains(err.Error(), "built without a version") {
+			t.Errorf("got error %v", err)
+		}
+		if _, err := ParseConfig(strings.NewReader("gateway: {image: example.com/gw:1}"), unstamped); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Run("without a file", func(t *testing.T) {
 		got, err := ParseConfig(nil, "v1.2.3")
 		if diff := cmp.Diff(Config{Gateway: defaults}, got); err != nil || diff != "" {

@@ -72,6 +72,7 @@ func podProblem(pod gatewayPod, g *gateway, now time.Time) (problem *Problem, lo
 			continue
 		}
 		if c.State.Waiting != nil {
+			c.Image = imageOf(pod.Pod) // the status may have it as it was resolved, or not yet
 			if problem := waitingProblem(pod.Pod, c, g); problem != nil {
 				return problem, 0
 			}
@@ -84,6 +85,17 @@ func podProblem(pod gatewayPod, g *gateway, now time.Time) (problem *Problem, lo
 		return networkProblem(pod, g, now)
 	}
 	return nil, 0
+}
+
+// imageOf is the image that a gateway Pod asks for, which may be an older one
+// than the next Pod will.
+func imageOf(pod *corev1.Pod) string {
+	for _, c := range pod.Spec.Containers {
+		if c.Name == AppName {
+			return c.Image
+		}
+	}
+	return ""
 }
 
 func unschedulable(pod *corev1.Pod) *Problem {
@@ -103,7 +115,7 @@ func waitingProblem(pod *corev1.Pod, c corev1.ContainerStatus, g *gateway) *Prob
 	switch why := c.State.Waiting; why.Reason {
 	case "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError", "RegistryUnavailable":
 		return problemf("GatewayImageUnavailable",
-			"node %s cannot have the gateway image %s: make it available there, or correct gateway.image in the cloud-config", pod.Spec.NodeName, g.config.Image).
+			"node %s cannot have the gateway image %s: make it available there, or correct gateway.image in the cloud-config", pod.Spec.NodeName, c.Image).
 			withDetail(why.Message)
 	case "CrashLoopBackOff":
 		last := ""

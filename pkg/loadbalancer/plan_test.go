@@ -37,6 +37,7 @@ func gatewayPodWith(change func(*corev1.Pod)) gatewayPod {
 		CreationTimestamp: metav1.NewTime(time.Unix(990, 0)),
 	}}
 	pod.Spec.NodeName = "n1"
+	pod.Spec.Containers = []corev1.Container{{Name: AppName, Image: "example.com/gw:1"}}
 	change(pod)
 	return gatewayPod{Pod: pod}
 }

@@ -51,7 +51,8 @@ func newKillProxy(t *testing.T) *killProxy {
 	transport := must(rest.TransportFor(cfg))(t)
 	target := must(url.Parse(cfg.Host))(t)
 	p := &killProxy{binary: filepath.Join(t.TempDir(), "kube-ovn-ccm")}
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", p.binary, "./cmd/kube-ovn-ccm")
+	stamp := must(exec.CommandContext(t.Context(), filepath.Join(c.root, "build/ldflags.sh")).Output())(t)
+	build := exec.CommandContext(t.Context(), "go", "build", "-ldflags", string(bytes.TrimSpace(stamp)), "-o", p.binary, "./cmd/kube-ovn-ccm")
 	build.Dir = c.root
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
