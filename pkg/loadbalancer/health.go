@@ -13,8 +13,10 @@ import (
 const (
 	// networkPatience is for how long a Pod's network may fail before that is
 	// called a problem, if it may still come by itself: multus can be a moment
-	// behind with a NetworkAttachmentDefinition, Kube-OVN with an address.
-	networkPatience = 15 * time.Second
+	// behind with a NetworkAttachmentDefinition, Kube-OVN with an address, and
+	// multus gives the API server 250 ms to answer, which a busy node misses;
+	// the kubelet tries again after some 10 s.
+	networkPatience = 30 * time.Second
 	// readyPatience is for how long a gateway may run without carrying
 	// traffic before that is called a problem.
 	readyPatience = 30 * time.Second

@@ -85,7 +85,7 @@ func TestGatewayHealth(t *testing.T) {
 			world: pod(noMaster, waiting("ContainerCreating", "")), reason: "GatewayNetworkFailed",
 			text: `node n1 has no network interface "eth0", which "master" in NetworkAttachmentDefinition lb-svc-attachment.kube-system asks for: name one that the node has, or keep gateways off the node by gateway.nodeSelector in the cloud-config (` + noMaster + `)`,
 		},
-		"another failure of the network may pass": {world: pod("not there yet", waiting("ContainerCreating", "")), wait: "gateway Pod lb-svc-test-service-1", again: 5 * time.Second},
+		"another failure of the network may pass": {world: pod("not there yet", waiting("ContainerCreating", "")), wait: "gateway Pod lb-svc-test-service-1", again: 20 * time.Second},
 		"another failure of the network that stays": {
 			world:  pod("no plugin", waiting("ContainerCreating", ""), func(p *corev1.Pod) { p.CreationTimestamp = metav1.NewTime(time.Unix(900, 0)) }),
 			reason: "GatewayNetworkFailed",

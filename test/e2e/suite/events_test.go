@@ -3,6 +3,7 @@ package suite
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,10 +23,7 @@ func (c *cluster) warnings(ctx context.Context, ns, name string) ([]corev1.Event
 }
 
 // noWarnings fails the test for every Warning Event in a namespace, whatever
-// object it is about, but those that are not about load balancers: the
-// machine's about Nodes (in namespace default) and those of Kubernetes'
-// endpoint-slice-controller, which stumbles over a Service that is made again at
-// once.
+// object it is about, but those that say nothing about load balancers.
 func (c *cluster) noWarnings(t *testing.T, ns string) {
 	t.Helper()
 	l, err := c.kube.CoreV1().Events(ns).List(t.Context(), metav1.ListOptions{FieldSelector: "type=" + corev1.EventTypeWarning})
@@ -33,11 +31,21 @@ func (c *cluster) noWarnings(t *testing.T, ns string) {
 		t.Fatal(err)
 	}
 	for _, e := range l.Items {
-		if e.InvolvedObject.Kind == "Node" || e.Source.Component == "endpoint-slice-controller" {
-			continue
+		if !ofTheTestBed(&e) {
+			t.Errorf("Warning on %s %s from %s: %s: %s", e.InvolvedObject.Kind, e.InvolvedObject.Name, e.Source.Component, e.Reason, e.Message)
 		}
-		t.Errorf("Warning on %s %s from %s: %s: %s", e.InvolvedObject.Kind, e.InvolvedObject.Name, e.Source.Component, e.Reason, e.Message)
 	}
+}
+
+// ofTheTestBed reports whether a Warning is about the machine that the cluster
+// runs on: about its Nodes (in namespace default); that Kubernetes'
+// endpoint-slice-controller stumbled over a Service that was made again at once;
+// that multus, which gives the API server 250 ms, did not get its answer in time
+// on a busy machine (the kubelet tries again).
+func ofTheTestBed(e *corev1.Event) bool {
+	return e.InvolvedObject.Kind == "Node" ||
+		e.Source.Component == "endpoint-slice-controller" ||
+		e.Reason == "FailedCreatePodSandBox" && strings.Contains(e.Message, "Multus") && strings.Contains(e.Message, "error waiting for pod")
 }
 
 // oneWarning complains unless a Service has exactly one Warning Event, with
