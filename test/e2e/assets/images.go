@@ -48,7 +48,7 @@ var clusterImages = []image{
 	},
 	{
 		// The guide's Deployment asks for this name; what runs is Debian's
-		// nginx with its default page.
+		// nginx with its default page, and curl, which the original has too.
 		name:       "nginx",
 		repository: "docker.io/library/nginx",
 		tag:        fixed("alpine"),
@@ -181,7 +181,7 @@ func nginxFiles(t *rootfs.Tree, in inputs) error {
 	t.Text("/etc/nginx/nginx.conf", nginxConf, 0o644)
 	t.Dir("/var/lib/nginx", 0o755)
 	t.Dir("/var/log/nginx", 0o755)
-	if err := t.CopyPrograms(in.debian(), "nginx"); err != nil {
+	if err := t.CopyPrograms(in.debian(), "nginx", "curl"); err != nil {
 		return err
 	}
 	for _, name := range []string{"/etc/nginx/mime.types", "/usr/share/nginx/html"} {
