@@ -226,10 +226,9 @@ func (c *cluster) ensure() string {
 	c.t.Helper()
 	svc := c.service()
 	status, err := c.balancer.EnsureLoadBalancer(c.t.Context(), "", svc, nil)
-	switch {
-	case err == cloudprovider.ImplementedElsewhere: //nolint:errorlint // compared as the service controller does
+	if err == cloudprovider.ImplementedElsewhere { //nolint:errorlint // compared as the service controller does
 		status = nil
-	default:
+	} else {
 		c.must(err)
 	}
 	if status != nil {

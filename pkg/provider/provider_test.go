@@ -120,10 +120,6 @@ func (l *leader) within(what string, is func() bool) {
 	}
 }
 
-func (l *leader) warned(reason string) bool {
-	return slices.ContainsFunc(l.warnings(), func(w string) bool { return strings.HasPrefix(w, reason+":") })
-}
-
 const (
 	nadManifest = `{apiVersion: k8s.cni.cncf.io/v1, kind: NetworkAttachmentDefinition, metadata: {name: lb, namespace: kube-system},
 		spec: {config: '{"cniVersion": "0.3.0", "type": "macvlan", "master": "eth0", "mode": "bridge"}'}}`

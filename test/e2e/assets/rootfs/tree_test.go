@@ -3,6 +3,7 @@ package rootfs
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -57,7 +58,7 @@ func TestArchiveHolds(t *testing.T) {
 	content := map[string]string{}
 	for r := tar.NewReader(bytes.NewReader(archive(t, tree))); ; {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
