@@ -9,11 +9,6 @@ SHELL := /bin/bash
 export CGO_ENABLED := 0
 export GOFLAGS := -trimpath -buildvcs=false
 
-VERSION := $(shell cat VERSION)
-COMMIT := $(shell git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null || echo unknown)
-STAMP := k8s.io/component-base/version
-LDFLAGS := -s -w -X $(STAMP).gitVersion=$(VERSION) -X $(STAMP).gitCommit=$(COMMIT)
-
 # The lab that `make demo` leaves up, and the one that `make test` uses.
 DEMO_LAB ?= lab
 TEST_LAB ?= e2e
@@ -66,7 +61,7 @@ clean: ## Remove bin/ (the lab's cache stays; `bin/lab build --help` says where 
 # Go decides what is up to date, so these are always asked for.
 .PHONY: bin/kube-ovn-ccm bin/lb-gateway bin/lab bin/golangci-lint
 bin/kube-ovn-ccm bin/lb-gateway:
-	go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(@F)
+	go build -ldflags "$$(build/ldflags.sh)" -o $@ ./cmd/$(@F)
 
 bin/lab:
 	cd test/e2e && go build -o ../../bin/lab ./cmd/lab
