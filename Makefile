@@ -26,8 +26,12 @@ demo-down: bin/lab ## End the cluster of `make demo`
 	@bin/lab down --name $(DEMO_LAB)
 
 .PHONY: test
-test: lint unit e2e ## Every check there is: lint, unit and packet tests, the cluster tests
+test: prepare lint unit e2e ## Every check there is: lint, unit and packet tests, the cluster tests
 	@echo "make test: every check passed"
+
+.PHONY: prepare
+prepare: bin/lab ## Install the Debian packages that the checks use, and build what a cluster consists of
+	bin/lab build
 
 .PHONY: lint
 lint: bin/golangci-lint ## golangci-lint over both modules, and the formatting of the module files
