@@ -234,3 +234,17 @@ func (c *cluster) seesInside(t *testing.T, pod *corev1.Pod, clusterIP string) {
 		}
 	}
 }
+
+// TestTheLongestNameWorks gives a Service the longest name that Kubernetes
+// takes; what is made for it has a longer one.
+func TestTheLongestNameWorks(t *testing.T) {
+	ns := c.namespace(t)
+	c.backends(t, ns, 1)
+	name := strings.Repeat("long-name-", 6) + "xyz" // 63 characters
+	uid := c.create(t, lbService(ns, name)).UID
+	ip := c.externalIP(t, ns, name, 30*time.Second)
+	c.answers(t, 5*time.Second, onLink, ip+":80")
+	c.noWarnings(t, ns)
+	c.remove(t, ns, name)
+	c.allGone(t, uid)
+}
