@@ -276,3 +276,45 @@ func (c *cluster) powerOn(t *testing.T, node string) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 }
+
+// TestWhatIsEditedReachesTheGatewayWithinASecond edits the Subnet and the
+// attachment of a Service that is served.
+func TestWhatIsEditedReachesTheGatewayWithinASecond(t *testing.T) {
+	ns := c.namespace(t)
+	c.backends(t, ns, 1)
+	c.nad(t, ns, "net", macvlan("eth0"))
+	c.subnet(t, "s-"+ns, "net."+ns, "172.19.30.0/24", "172.19.30.1")
+	svc := lbService(ns, "edited")
+	svc.Annotations[kubeovn.AttachmentProvider] = "net." + ns
+	c.create(t, svc)
+	ip := c.externalIP(t, ns, "edited", 30*time.Second)
+
+	c.patchSpec(t, "Subnet", "", "s-"+ns, `{"gateway":"172.19.30.254"}`)
+	eventually(t, time.Second, "the Subnet's new gateway in the document", func(ctx context.Context) error {
+		cm, err := c.kube.CoreV1().ConfigMaps(ns).Get(ctx, "lb-svc-edited", metav1.GetOptions{})
+		if err == nil && !strings.Contains(cm.Data["gateway.json"], "172.19.30.254") {
+			err = fmt.Errorf("it is\n%s", cm.Data["gateway.json"])
+		}
+		return err
+	})
+	c.patchSpec(t, "NetworkAttachmentDefinition", ns, "net",
+		`{"config":"{\"cniVersion\":\"0.3.0\",\"type\":\"macvlan\",\"master\":\"eth0\",\"mode\":\"bridge\",\"mtu\":1400}"}`)
+	eventually(t, time.Second, "the attachment's new MTU in the gateway's own", func(ctx context.Context) error {
+		nad, err := c.resource("NetworkAttachmentDefinition", ns).Get(ctx, "lb-svc-edited", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if config := fmt.Sprint(nad.Object["spec"]); !strings.Contains(config, "1400") {
+			return fmt.Errorf("it is %s", config)
+		}
+		return nil
+	})
+	eventually(t, 30*time.Second, "a gateway with both", func(ctx context.Context) error {
+		out, err := c.Kubectl(ctx, "-n", ns, "exec", "deployment/lb-svc-edited", "--", "sh", "-c", "ip link show net1; ip route show table 100")
+		if err == nil && (!strings.Contains(out, "mtu 1400") || !strings.Contains(out, "default via 172.19.30.254")) {
+			err = fmt.Errorf("it has\n%s", out)
+		}
+		return err
+	})
+	c.sameAddress(t, ns, "edited", ip)
+}
