@@ -89,8 +89,8 @@ func TestTheGatewayIsNoRouterIntoTheCluster(t *testing.T) {
 
 func TestTheProbeAndTheListingSpeakPlainly(t *testing.T) {
 	l := newLab(t)
-	ask := func(subcommand string) (string, error) {
-		cmd := exec.Command(os.Args[0], append([]string{subcommand}, l.arguments()...)...)
+	ask := func(subcommand ...string) (string, error) {
+		cmd := exec.Command(os.Args[0], append(subcommand, l.arguments()...)...)
 		cmd.Env = append(cmd.Environ(), agentVariable+"=1")
 		var out []byte
 		err := within(l.names["gw"], func() (err error) { out, err = cmd.CombinedOutput(); return err })
@@ -103,7 +103,15 @@ func TestTheProbeAndTheListingSpeakPlainly(t *testing.T) {
 	if out, err := ask("show"); err != nil || !strings.Contains(out, "To be done:\n") || !strings.Contains(out, "add address 172.18.0.18/16 dev net1") {
 		t.Errorf("show before the agent: %v\n%s", err, out)
 	}
+	waited := make(chan error, 1)
+	go func() {
+		_, err := ask("ready", "--wait=10s")
+		waited <- err
+	}()
 	l.startServing(document(tcp(80)))
+	if err := <-waited; err != nil {
+		t.Errorf("a probe that waits for the gateway: %v", err)
+	}
 	if out, err := ask("ready"); err != nil || out != "" {
 		t.Errorf("ready while serving: %q, %v", out, err)
 	}
@@ -114,7 +122,7 @@ func TestTheProbeAndTheListingSpeakPlainly(t *testing.T) {
 		t.Errorf("version: %q, %v", out, err)
 	}
 	l.announceHash("0123456789abcdef")
-	if out, err := ask("ready"); err == nil || !strings.HasPrefix(out, "document 0123456789abcdef has not reached this Pod yet") {
+	if out, err := ask("ready", "--wait=100ms"); err == nil || !strings.HasPrefix(out, "document 0123456789abcdef has not reached this Pod yet") {
 		t.Errorf("ready while a newer document is under way: %q, %v", out, err)
 	}
 }
