@@ -87,6 +87,9 @@ func (s *Supervisor) manage(ctx context.Context, u *managed) {
 	s.awaitTurn(ctx, u)
 	for ctx.Err() == nil {
 		u.await(ctx, func() bool { return u.wanted })
+		if ctx.Err() != nil {
+			return
+		}
 		err := s.run(ctx, u)
 		if err == nil && u.Once {
 			u.set(Done, 0, "")

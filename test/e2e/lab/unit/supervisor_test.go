@@ -49,11 +49,20 @@ func TestSupervisor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Start(t.Context())
+	ctx, end := context.WithCancel(t.Context())
+	s.Start(ctx)
 	defer func() {
 		for _, n := range []string{"server", "after-server", "stubborn"} {
 			if err := s.Stop(context.Background(), n, true); err != nil {
 				t.Error(err)
+			}
+		}
+		end()
+		time.Sleep(100 * time.Millisecond)
+		for _, u := range s.Status() {
+			if u.PID != 0 {
+				t.Errorf("the end started %s: %+v", u.Name, u)
+				_ = syscall.Kill(-u.PID, syscall.SIGKILL)
 			}
 		}
 	}()
