@@ -23,7 +23,7 @@ func (c *cluster) warnings(ctx context.Context, ns, name string) ([]corev1.Event
 }
 
 // noWarnings fails the test for every Warning Event in a namespace that is about
-// a load balancer: a Service, or an object made for one.
+// a load balancer: said by its controllers, or about an object made for it.
 func (c *cluster) noWarnings(t *testing.T, ns string) {
 	t.Helper()
 	l, err := c.kube.CoreV1().Events(ns).List(t.Context(), metav1.ListOptions{FieldSelector: "type=" + corev1.EventTypeWarning})
@@ -31,7 +31,8 @@ func (c *cluster) noWarnings(t *testing.T, ns string) {
 		t.Fatal(err)
 	}
 	for _, e := range l.Items {
-		ours := e.InvolvedObject.Kind == "Service" || strings.HasPrefix(e.InvolvedObject.Name, "lb-svc-")
+		ours := e.Source.Component == "kube-ovn-ccm" || e.Source.Component == "service-controller" ||
+			strings.HasPrefix(e.InvolvedObject.Name, "lb-svc-")
 		if ours && !ofTheTestBed(&e) {
 			t.Errorf("Warning on %s %s from %s: %s: %s", e.InvolvedObject.Kind, e.InvolvedObject.Name, e.Source.Component, e.Reason, e.Message)
 		}
@@ -39,12 +40,10 @@ func (c *cluster) noWarnings(t *testing.T, ns string) {
 }
 
 // ofTheTestBed reports whether a Warning is about the machine that the cluster
-// runs on: Kubernetes' endpoint-slice-controller stumbled over a Service that
-// was made again at once; multus, which gives the API server 250 ms, did not get
-// its answer in time on a busy machine (the kubelet tries again).
+// runs on: multus, which gives the API server 250 ms, did not get its answer in
+// time on a busy machine (the kubelet tries again).
 func ofTheTestBed(e *corev1.Event) bool {
-	return e.Source.Component == "endpoint-slice-controller" ||
-		e.Reason == "FailedCreatePodSandBox" && strings.Contains(e.Message, "Multus") && strings.Contains(e.Message, "error waiting for pod")
+	return e.Reason == "FailedCreatePodSandBox" && strings.Contains(e.Message, "Multus") && strings.Contains(e.Message, "error waiting for pod")
 }
 
 // oneWarning complains unless a Service has exactly one Warning Event, with
