@@ -12,5 +12,4 @@ if [ -z "${KEEP_LAB:-}" ]; then
 fi
 bin/lab status --name "$LAB_NAME" >/dev/null 2>&1 || bin/lab up --name "$LAB_NAME" --nodes 2
 
-cd test/e2e
-go test -count=1 -v -timeout 60m "$@" ./suite/...
+go -C test/e2e test -count=1 -v -timeout 60m "$@" ./suite/...
