@@ -160,23 +160,6 @@ func (l *Lab) Load(ctx context.Context, tar string) error {
 	return all
 }
 
-// LoadRef imports one of the lab's own images again, in any version: ref is its reference without tag.
-func (l *Lab) LoadRef(ctx context.Context, ref string) error {
-	found := false
-	for _, i := range l.state.Assets.Images {
-		if i.Ref == ref || strings.HasPrefix(i.Ref, ref+":") {
-			found = true
-			if err := l.Load(ctx, i.Tar); err != nil {
-				return err
-			}
-		}
-	}
-	if !found {
-		return fmt.Errorf("the lab's images have no %s", ref)
-	}
-	return nil
-}
-
 // RESTConfig returns the administrator's access to the API server, usable from anywhere in this process: its connections
 // are made inside the lab's network.
 func (l *Lab) RESTConfig() (*rest.Config, error) {
