@@ -76,7 +76,7 @@ func portsOf(svc *corev1.Service) []spec.Port {
 	slices.SortFunc(ports, func(a, b spec.Port) int {
 		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
 	})
-	return slices.Compact(ports)
+	return ports
 }
 
 // name is the name of all three objects.
@@ -102,6 +102,7 @@ func (g *gateway) document() (document, hash string, err error) {
 		Service:   spec.ServiceRef{Namespace: g.owner.Namespace, Name: g.owner.Name, UID: string(g.owner.UID)},
 		Interface: Interface,
 		Families:  []spec.Family{{Address: g.address, Gateway: g.router, ClusterIP: g.clusterIP}},
+		Target:    spec.TargetClusterIP,
 		Ports:     g.ports,
 	}
 	if err := d.Validate(); err != nil {

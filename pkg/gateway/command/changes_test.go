@@ -150,8 +150,8 @@ func TestADocumentThatCannotBeServedChangesNothing(t *testing.T) {
 	}
 	for _, tc := range []struct{ sentence, document, reason string }{
 		{"not JSON", "{", "gateway document: "},
-		{"a format of the future", `{"version":2}`, "version is 2, this agent reads 1"},
-		{"no families", `{"version":1,"interface":"net1"}`, "families is empty"},
+		{"a format of the future", `{"version":3}`, "version is 3, this agent reads 2"},
+		{"no families", `{"version":2,"target":"ClusterIP","interface":"net1"}`, "families is empty"},
 		{"an IP family for which there is no code", string(v6JSON), "this gateway serves IPv4 only"},
 	} {
 		t.Run(tc.sentence, func(t *testing.T) {

@@ -200,6 +200,7 @@ func within(name string, f func() error) error {
 func document(ports ...spec.Port) *spec.Document {
 	return &spec.Document{
 		Version:   spec.Version,
+		Target:    spec.TargetClusterIP,
 		Service:   spec.ServiceRef{Namespace: "default", Name: "test-service", UID: "161edee1"},
 		Interface: "net1",
 		Families: []spec.Family{{

@@ -14,6 +14,7 @@ import (
 func guide(ports ...spec.Port) *spec.Document {
 	return &spec.Document{
 		Version:   spec.Version,
+		Target:    spec.TargetClusterIP,
 		Interface: "net1",
 		Families: []spec.Family{{
 			Address:   netip.MustParsePrefix("172.18.0.18/16"),

@@ -11,16 +11,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
-	"unicode"
 )
 
 // Version is the format that this package writes and the only one it reads.
 // An agent that meets another one keeps what it has and says so.
-const Version = 1
+const Version = 2
 
 // ConfigMapKey is the key of the document in its ConfigMap, and so the name
 // of the mounted file.
@@ -37,9 +34,32 @@ type Document struct {
 	// Families holds one entry for each IP family that is served, at least
 	// one, each family at most once.
 	Families []Family `json:"families"`
+	// Target says where the gateway sends what it receives.
+	Target Target `json:"target"`
 	// Ports are the Service's ports, each (protocol, port) at most once.
 	Ports []Port `json:"ports"`
+	// SourceRanges are the clients that are let in, of any family; empty: all.
+	// A family without a range lets nobody in if the other one has some. Only
+	// with TargetEndpoints.
+	SourceRanges []netip.Prefix `json:"sourceRanges,omitempty"`
+	// AffinitySeconds is for how long after its last connection a client goes
+	// to the same endpoint of a port, 1 to 86400; 0: no affinity. Only with
+	// TargetEndpoints.
+	AffinitySeconds int32 `json:"affinitySeconds,omitempty"`
 }
+
+// Target is where a gateway sends what it receives.
+type Target string
+
+const (
+	// TargetClusterIP sends to the Service's cluster IP, as the guide shows,
+	// by iptables rules; the cluster chooses the Pod. For one family, IPv4,
+	// and TCP only.
+	TargetClusterIP Target = "ClusterIP"
+	// TargetEndpoints sends to the endpoints themselves, which the gateway
+	// chooses, by an nftables table of its own.
+	TargetEndpoints Target = "Endpoints"
+)
 
 // ServiceRef names a Service.
 type ServiceRef struct {
@@ -55,8 +75,7 @@ type Family struct {
 	Address netip.Prefix `json:"address"`
 	// Gateway is the router of the attachment's Subnet: 172.18.0.1.
 	Gateway netip.Addr `json:"gateway"`
-	// ClusterIP is the Service's address inside the cluster, where the
-	// gateway sends what it receives.
+	// ClusterIP is the Service's address inside the cluster.
 	ClusterIP netip.Addr `json:"clusterIP"`
 }
 
@@ -70,12 +89,32 @@ const (
 	SCTP Protocol = "SCTP"
 )
 
-// Port is one port of a Service. The gateway forwards to the same port of the
-// ClusterIP; the way from there to the Pods' targetPort is the cluster's.
+// Port is one port of a Service. With TargetClusterIP the gateway forwards to
+// the same port of the ClusterIP; the way from there to the Pods' targetPort is
+// the cluster's.
 type Port struct {
 	Protocol Protocol `json:"protocol"`
 	// Port is the port of the load balancer's address, 1 to 65535.
 	Port uint16 `json:"port"`
+	// Refuse says that there is nobody to forward to: a new connection is
+	// refused at once. Only with TargetClusterIP; with TargetEndpoints a
+	// family without an endpoint is refused.
+	Refuse bool `json:"refuse,omitempty"`
+	// Endpoints take new connections, of any family. Only with
+	// TargetEndpoints.
+	Endpoints []Endpoint `json:"endpoints,omitempty"`
+	// Draining endpoints take no new connection and keep those that they have;
+	// flows of UDP leave them at once. Only with TargetEndpoints.
+	Draining []netip.AddrPort `json:"draining,omitempty"`
+}
+
+// Endpoint is an address that serves a port.
+type Endpoint struct {
+	Address netip.AddrPort `json:"address"`
+	// KeepClient says that the endpoint sees the client's own address, because
+	// its answers are routed through the gateway. Else the gateway puts its own
+	// address into the packets, so that the answers return to it.
+	KeepClient bool `json:"keepClient,omitempty"`
 }
 
 // Marshal renders the document in its canonical form: the same document is
@@ -104,91 +143,4 @@ func Parse(b []byte) (*Document, error) {
 		return nil, fmt.Errorf("gateway document: %w", err)
 	}
 	return &d, nil
-}
-
-// Validate reports every field that an agent could not act upon.
-func (d *Document) Validate() error {
-	var errs []error
-	if d.Version != Version {
-		errs = append(errs, fmt.Errorf("version is %d, this agent reads %d", d.Version, Version))
-	}
-	if err := validateInterface(d.Interface); err != nil {
-		errs = append(errs, err)
-	}
-	if len(d.Families) == 0 {
-		errs = append(errs, errors.New("families is empty"))
-	}
-	seenFamily := map[bool]bool{}
-	for i, f := range d.Families {
-		errs = append(errs, f.validate(i)...)
-		is4 := f.Address.Addr().Is4()
-		if seenFamily[is4] {
-			errs = append(errs, fmt.Errorf("families[%d]: a second entry of one IP family", i))
-		}
-		seenFamily[is4] = true
-	}
-	seenPort := map[Port]bool{}
-	for i, p := range d.Ports {
-		if p.Port == 0 {
-			errs = append(errs, fmt.Errorf("ports[%d].port is 0", i))
-		}
-		switch p.Protocol {
-		case TCP, UDP, SCTP:
-		default:
-			errs = append(errs, fmt.Errorf("ports[%d].protocol %q is none of TCP, UDP, SCTP", i, p.Protocol))
-		}
-		if seenPort[p] {
-			errs = append(errs, fmt.Errorf("ports[%d]: %s %d a second time", i, p.Protocol, p.Port))
-		}
-		seenPort[p] = true
-	}
-	return errors.Join(errs...)
-}
-
-// maxInterface is the length of the longest interface name, IFNAMSIZ-1.
-const maxInterface = 15
-
-// validateInterface reports a name that the kernel would not give to an
-// interface. The name becomes part of a path below /proc/sys.
-func validateInterface(name string) error {
-	switch {
-	case name == "":
-		return errors.New("interface is empty")
-	case len(name) > maxInterface, name == ".", name == "..", strings.ContainsFunc(name, func(r rune) bool {
-		return r == '/' || r == ':' || r > unicode.MaxASCII || !unicode.IsGraphic(r) || unicode.IsSpace(r)
-	}):
-		return fmt.Errorf("interface %q is not the name of an interface", name)
-	}
-	return nil
-}
-
-func (f Family) validate(i int) []error {
-	var errs []error
-	if !f.Address.IsValid() {
-		return []error{fmt.Errorf("families[%d].address is missing", i)}
-	}
-	for _, a := range []struct {
-		name string
-		addr netip.Addr
-	}{{"gateway", f.Gateway}, {"clusterIP", f.ClusterIP}} {
-		switch {
-		case !a.addr.IsValid():
-			errs = append(errs, fmt.Errorf("families[%d].%s is missing", i, a.name))
-		case a.addr.Is4() != f.Address.Addr().Is4():
-			errs = append(errs, fmt.Errorf("families[%d].%s %s is of another IP family than %s", i, a.name, a.addr, f.Address))
-		case a.addr == f.Address.Addr():
-			errs = append(errs, fmt.Errorf("families[%d].%s %s is the load balancer's own address", i, a.name, a.addr))
-		case a.addr.Zone() != "":
-			errs = append(errs, fmt.Errorf("families[%d].%s %s has a zone", i, a.name, a.addr))
-		}
-	}
-	if a := f.Address.Addr(); a.Is4In6() || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() {
-		errs = append(errs, fmt.Errorf("families[%d].address %s is not an address of a host", i, f.Address))
-	}
-	// A router may be known by its link-local address, which no Subnet holds.
-	onLink := f.Gateway.Is6() && f.Gateway.IsLinkLocalUnicast()
-	if f.Gateway.IsValid() && !onLink && !f.Address.Contains(f.Gateway) {
-		errs = append(errs, fmt.Errorf("families[%d].gateway %s is outside the Subnet of %s", i, f.Gateway, f.Address))
-	}
-	return errs
 }

@@ -20,12 +20,13 @@ func guide() *Document {
 			Gateway:   netip.MustParseAddr("172.18.0.1"),
 			ClusterIP: netip.MustParseAddr("10.109.201.193"),
 		}},
-		Ports: []Port{{TCP, 80}},
+		Target: TargetClusterIP,
+		Ports:  []Port{{Protocol: TCP, Port: 80}},
 	}
 }
 
 const guideJSON = `{
-  "version": 1,
+  "version": 2,
   "service": {
     "namespace": "default",
     "name": "test-service",
@@ -39,6 +40,7 @@ const guideJSON = `{
       "clusterIP": "10.109.201.193"
     }
   ],
+  "target": "ClusterIP",
   "ports": [
     {
       "protocol": "TCP",
@@ -96,11 +98,13 @@ func TestValidate(t *testing.T) {
 		change func(*Document)
 		want   string // empty: valid
 	}{
-		"the guide's Service":                         {func(*Document) {}, ""},
-		"a Service without ports":                     {func(d *Document) { d.Ports = nil }, ""},
-		"one port with three protocols":               {func(d *Document) { d.Ports = []Port{{TCP, 53}, {UDP, 53}, {SCTP, 53}} }, ""},
+		"the guide's Service":     {func(*Document) {}, ""},
+		"a Service without ports": {func(d *Document) { d.Ports = nil }, ""},
+		"one port with three protocols": {func(d *Document) {
+			d.Ports = []Port{{Protocol: TCP, Port: 53}, {Protocol: UDP, Port: 53}, {Protocol: SCTP, Port: 53}}
+		}, ""},
 		"two families, IPv6 with a link-local router": {func(d *Document) { d.Families = append(d.Families, v6) }, ""},
-		"a format of the future":                      {func(d *Document) { d.Version = 2 }, "version is 2"},
+		"a format of the future":                      {func(d *Document) { d.Version = 3 }, "version is 3"},
 		"no interface":                                {func(d *Document) { d.Interface = "" }, "interface is empty"},
 		"an interface that leaves /proc/sys":          {func(d *Document) { d.Interface = "../../x" }, "is not the name of an interface"},
 		"an interface with a name that is too long":   {func(d *Document) { d.Interface = "abcdefghijklmnop" }, "is not the name of an interface"},
@@ -115,7 +119,29 @@ func TestValidate(t *testing.T) {
 		"an address of no host":               {func(d *Document) { d.Families[0].Address = netip.MustParsePrefix("224.0.0.1/16") }, "families[0].address 224.0.0.1/16 is not an address of a host"},
 		"port 0":                              {func(d *Document) { d.Ports[0].Port = 0 }, "ports[0].port is 0"},
 		"an unknown protocol":                 {func(d *Document) { d.Ports[0].Protocol = "tcp" }, `ports[0].protocol "tcp"`},
-		"a port twice":                        {func(d *Document) { d.Ports = []Port{{TCP, 80}, {TCP, 80}} }, "ports[1]: TCP 80 a second time"},
+		"endpoints of both families": {func(d *Document) {
+			d.Target = TargetEndpoints
+			d.SourceRanges = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("fd00::/8")}
+			d.AffinitySeconds = 10800
+			d.Ports[0].Endpoints = []Endpoint{{Address: netip.MustParseAddrPort("10.16.0.5:8080"), KeepClient: true}, {Address: netip.MustParseAddrPort("[fd00:10::5]:8080")}}
+			d.Ports[0].Draining = []netip.AddrPort{netip.MustParseAddrPort("10.16.0.6:8080")}
+		}, ""},
+		"no target":                      {func(d *Document) { d.Target = "" }, `target "" is none of`},
+		"source ranges at the ClusterIP": {func(d *Document) { d.SourceRanges = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")} }, "sourceRanges need target Endpoints"},
+		"a source range with host bits":  {func(d *Document) { d.SourceRanges = []netip.Prefix{netip.MustParsePrefix("10.0.0.1/8")} }, "sourceRanges[0] 10.0.0.1/8 is not a network"},
+		"affinity at the ClusterIP":      {func(d *Document) { d.AffinitySeconds = 1 }, "affinitySeconds needs target Endpoints"},
+		"an affinity of more than a day": {func(d *Document) { d.Target, d.AffinitySeconds = TargetEndpoints, 86401 }, "affinitySeconds is 86401"},
+		"endpoints at the ClusterIP":     {func(d *Document) { d.Ports[0].Draining = []netip.AddrPort{netip.MustParseAddrPort("10.16.0.6:80")} }, "ports[0]: endpoints need target Endpoints"},
+		"a refused port with endpoints":  {func(d *Document) { d.Target, d.Ports[0].Refuse = TargetEndpoints, true }, "ports[0].refuse needs target ClusterIP"},
+		"an endpoint without a port": {func(d *Document) {
+			d.Target, d.Ports[0].Endpoints = TargetEndpoints, []Endpoint{{Address: netip.MustParseAddrPort("10.16.0.5:0")}}
+		}, "ports[0].endpoints[0] 10.16.0.5:0 is not the address of an endpoint"},
+		"an endpoint that drains and serves": {func(d *Document) {
+			d.Target = TargetEndpoints
+			a := netip.MustParseAddrPort("10.16.0.5:80")
+			d.Ports[0].Endpoints, d.Ports[0].Draining = []Endpoint{{Address: a}}, []netip.AddrPort{a}
+		}, "ports[0].draining[0]: 10.16.0.5:80 a second time"},
+		"a port twice": {func(d *Document) { d.Ports = []Port{{Protocol: TCP, Port: 80}, {Protocol: TCP, Port: 80}} }, "ports[1]: TCP 80 a second time"},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			d := guide()
@@ -139,8 +165,8 @@ func TestEveryFaultIsNamed(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(guideJSON))
-	f.Add([]byte(`{"version":1,"interface":"net1","families":[{"address":"fd00::2/64","gateway":"fe80::1%net1","clusterIP":"fd01::1"}]}`))
-	f.Add([]byte(`{"version":1,"interface":"..","families":[{"address":"0.0.0.0/0","gateway":"::ffff:1.2.3.4","clusterIP":""}],"ports":[{"port":65536}]}`))
+	f.Add([]byte(`{"version":2,"target":"ClusterIP","interface":"net1","families":[{"address":"fd00::2/64","gateway":"fe80::1%net1","clusterIP":"fd01::1"}]}`))
+	f.Add([]byte(`{"version":2,"target":"ClusterIP","interface":"..","families":[{"address":"0.0.0.0/0","gateway":"::ffff:1.2.3.4","clusterIP":""}],"ports":[{"port":65536}]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d, err := Parse(b)
 		if err != nil {
