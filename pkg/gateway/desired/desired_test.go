@@ -90,7 +90,7 @@ func TestDiff(t *testing.T) {
 	doubled := base
 	doubled.Filters = append(slices.Clone(base.Filters), base.Filters[0])
 	strayDefault := base
-	strayDefault.Routes = append(slices.Clone(base.Routes), Route{To: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("172.18.0.9"), Link: "net1"})
+	strayDefault.Routes = append(slices.Clone(base.Routes), Route{Table: Table, To: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("172.18.0.9"), Link: "net1"})
 	empty := guide()
 
 	for sentence, tc := range map[string]struct {

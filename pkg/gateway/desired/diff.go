@@ -54,7 +54,7 @@ func Diff(want, have State) []Op {
 
 // sameKey tells whether the kernel keeps only one of two routes, so that
 // replacing is the way from one to the other.
-func (r Route) sameKey(o Route) bool { return r.To == o.To && r.Metric == o.Metric }
+func (r Route) sameKey(o Route) bool { return r.Table == o.Table && r.To == o.To && r.Metric == o.Metric }
 
 func routeVerb(r Route, have []Route) Verb {
 	if slices.ContainsFunc(have, r.sameKey) {

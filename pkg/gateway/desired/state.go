@@ -13,11 +13,20 @@ import (
 // attachment and the cluster.
 const Table = 100
 
+// EndpointTable is the routing table of what was translated to an endpoint. It
+// leads to the cluster whatever the endpoint's address is: a node's address may
+// be inside the attachment's Subnet, which Table has on the attachment.
+const EndpointTable = 101
+
+// EndpointMark is the mark of packets on their way to an endpoint.
+const EndpointMark = 0x4c42
+
 // Priorities of the policy rules. The guide shows the two iif rules. The
 // third keeps what the gateway itself answers from the load balancer's
 // address (ping, ICMP errors) on the attachment, also towards clients behind
-// a router.
+// a router. The fourth, with TargetEndpoints only, looks up EndpointTable.
 const (
+	PriorityMarked         = 32762
 	PriorityFromAddress    = 32763
 	PriorityFromCluster    = 32764
 	PriorityFromAttachment = 32765
@@ -52,9 +61,9 @@ type State struct {
 	Settings []Setting
 	// Filters are iptables rules, in the order in which they are added.
 	Filters []Filter
-	// Routes are the routes of Table.
+	// Routes are the routes of Table and EndpointTable.
 	Routes []Route
-	// Rules are the policy rules that look up Table.
+	// Rules are the policy rules that look up these tables.
 	Rules []Rule
 	// Addresses are the addresses of the attachment's interface.
 	Addresses []Address
@@ -90,9 +99,10 @@ func (f Filter) String() string {
 	return fmt.Sprintf("iptables -t %s -A %s %s", f.Table, f.Chain, f.Spec)
 }
 
-// Route is one route of Table.
+// Route is one route of a routing table.
 type Route struct {
-	To netip.Prefix
+	Table int
+	To    netip.Prefix
 	// Via is the next hop; the zero Addr for destinations on the link.
 	Via  netip.Addr
 	Link string
@@ -107,16 +117,20 @@ func (r Route) String() string {
 	if r.Via.IsValid() {
 		s += " via " + r.Via.String()
 	}
-	return fmt.Sprintf("%s dev %s table %d", s, r.Link, Table)
+	return fmt.Sprintf("%s dev %s table %d", s, r.Link, r.Table)
 }
 
-// Rule is one policy rule that looks up Table.
+// Rule is one policy rule that looks up a routing table.
 type Rule struct {
 	Priority int
+	// Mark is the packet's mark; 0 for any.
+	Mark uint32
 	// In is the incoming interface; empty for any.
 	In string
 	// From is the source; the zero Prefix for any.
 	From netip.Prefix
+	// Table is the routing table that is looked up.
+	Table int
 }
 
 // String is the rule as ip-rule(8) would take it.
@@ -128,7 +142,10 @@ func (r Rule) String() string {
 	if r.In != "" {
 		s += " iif " + r.In
 	}
-	return fmt.Sprintf("%s lookup %d", s, Table)
+	if r.Mark != 0 {
+		s += fmt.Sprintf(" fwmark 0x%x", r.Mark)
+	}
+	return fmt.Sprintf("%s lookup %d", s, r.Table)
 }
 
 // Address is an address with the prefix length of its Subnet.
@@ -175,18 +192,26 @@ func Build(d *spec.Document, facts Facts) (State, error) {
 			{in, "arp_announce", 2},
 		},
 		Rules: []Rule{
-			{Priority: PriorityFromCluster, In: out},
-			{Priority: PriorityFromAttachment, In: in},
+			{Priority: PriorityFromCluster, In: out, Table: Table},
+			{Priority: PriorityFromAttachment, In: in, Table: Table},
 		},
+	}
+	if d.Target == spec.TargetEndpoints {
+		want.Rules = append(want.Rules, Rule{Priority: PriorityMarked, Mark: EndpointMark, Table: EndpointTable})
 	}
 	for _, f := range d.Families {
 		want.Routes = append(want.Routes,
-			Route{To: f.Address.Masked(), Link: in},
-			Route{To: netip.PrefixFrom(f.ClusterIP, f.ClusterIP.BitLen()), Via: facts.ClusterGateway, Link: out},
-			Route{To: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Via: f.Gateway, Link: in},
+			Route{Table: Table, To: f.Address.Masked(), Link: in},
+			Route{Table: Table, To: netip.PrefixFrom(f.ClusterIP, f.ClusterIP.BitLen()), Via: facts.ClusterGateway, Link: out},
+			Route{Table: Table, To: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Via: f.Gateway, Link: in},
 		)
+		if d.Target == spec.TargetEndpoints {
+			want.Routes = append(want.Routes, Route{
+				Table: EndpointTable, To: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Via: facts.ClusterGateway, Link: out,
+			})
+		}
 		address := f.Address.Addr()
-		want.Rules = append(want.Rules, Rule{Priority: PriorityFromAddress, From: netip.PrefixFrom(address, address.BitLen())})
+		want.Rules = append(want.Rules, Rule{Priority: PriorityFromAddress, From: netip.PrefixFrom(address, address.BitLen()), Table: Table})
 		want.Addresses = append(want.Addresses, Address{Link: in, Prefix: f.Address})
 	}
 	want.Filters = filters(d)

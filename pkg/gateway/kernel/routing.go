@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -11,22 +12,27 @@ import (
 	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/desired"
 )
 
+// tables are the routing tables that a gateway owns.
+var tables = []int{desired.Table, desired.EndpointTable}
+
 func (k *Kernel) routes() ([]desired.Route, error) {
-	routes, err := k.nl.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: desired.Table}, netlink.RT_FILTER_TABLE)
-	if err != nil {
-		return nil, fmt.Errorf("read table %d: %w", desired.Table, err)
-	}
 	names, err := k.linkNames()
 	if err != nil {
 		return nil, err
 	}
 	var out []desired.Route
-	for _, r := range routes {
-		route := desired.Route{To: toPrefix(r.Dst), Via: toAddr(r.Gw), Link: names[r.LinkIndex], Metric: r.Priority}
-		if r.Type != unix.RTN_UNICAST {
-			route.Kind = r.Type
+	for _, table := range tables {
+		routes, err := k.nl.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: table}, netlink.RT_FILTER_TABLE)
+		if err != nil {
+			return nil, fmt.Errorf("read table %d: %w", table, err)
 		}
-		out = append(out, route)
+		for _, r := range routes {
+			route := desired.Route{Table: table, To: toPrefix(r.Dst), Via: toAddr(r.Gw), Link: names[r.LinkIndex], Metric: r.Priority}
+			if r.Type != unix.RTN_UNICAST {
+				route.Kind = r.Type
+			}
+			out = append(out, route)
+		}
 	}
 	return out, nil
 }
@@ -45,7 +51,7 @@ func (k *Kernel) linkNames() (map[int]string, error) {
 
 func (k *Kernel) applyRoute(verb desired.Verb, r desired.Route) error {
 	route := &netlink.Route{
-		Table: desired.Table, Dst: toIPNet(r.To), Gw: r.Via.AsSlice(),
+		Table: r.Table, Dst: toIPNet(r.To), Gw: r.Via.AsSlice(),
 		Priority: r.Metric, Type: r.Kind, Scope: netlink.SCOPE_UNIVERSE,
 	}
 	if !r.Via.IsValid() {
@@ -70,13 +76,16 @@ func (k *Kernel) applyRoute(verb desired.Verb, r desired.Route) error {
 }
 
 func (k *Kernel) rules() ([]desired.Rule, error) {
-	rules, err := k.nl.RuleListFiltered(netlink.FAMILY_V4, &netlink.Rule{Table: desired.Table}, netlink.RT_FILTER_TABLE)
+	rules, err := k.nl.RuleList(netlink.FAMILY_V4)
 	if err != nil {
-		return nil, fmt.Errorf("read the rules of table %d: %w", desired.Table, err)
+		return nil, fmt.Errorf("read the policy rules: %w", err)
 	}
 	var out []desired.Rule
 	for _, r := range rules {
-		rule := desired.Rule{Priority: r.Priority, In: r.IifName}
+		if !slices.Contains(tables, r.Table) {
+			continue
+		}
+		rule := desired.Rule{Priority: r.Priority, Mark: r.Mark, In: r.IifName, Table: r.Table}
 		if r.Src != nil {
 			rule.From = toPrefix(r.Src)
 		}
@@ -88,7 +97,8 @@ func (k *Kernel) rules() ([]desired.Rule, error) {
 func (k *Kernel) applyRule(verb desired.Verb, r desired.Rule) error {
 	rule := netlink.NewRule()
 	rule.Family = netlink.FAMILY_V4
-	rule.Table = desired.Table
+	rule.Table = r.Table
+	rule.Mark = r.Mark
 	rule.Priority = r.Priority
 	rule.IifName = r.In
 	if r.From.IsValid() {
