@@ -9,9 +9,11 @@ SHELL := /bin/bash
 export CGO_ENABLED := 0
 export GOFLAGS := -trimpath -buildvcs=false
 
-# The lab that `make demo` leaves up, and the one that `make test` uses.
+# The lab that `make demo` leaves up, and those that `make test` uses: Kubernetes' own tests have one to themselves, in
+# which kube-ovn-ccm serves Services without a class or an attachment, too.
 DEMO_LAB ?= lab
 TEST_LAB ?= e2e
+CONFORMANCE_LAB ?= conformance
 
 .PHONY: help
 help: ## Show this list
@@ -26,16 +28,16 @@ demo-down: bin/lab ## End the cluster of `make demo`
 	@bin/lab down --name $(DEMO_LAB)
 
 .PHONY: test
-test: prepare lint unit e2e ## Every check there is: lint, unit and packet tests, the cluster tests
+test: prepare lint unit e2e conformance ## Every check there is: lint, unit and packet tests, the cluster tests, Kubernetes' own
 	@echo "make test: every check passed"
 
 .PHONY: prepare
-prepare: bin/lab ## Install the Debian packages that the checks use, and build what a cluster consists of
-	bin/lab build
+prepare: bin/lab ## Install the Debian packages that the checks use, and build what a cluster and its tests consist of
+	bin/lab build --conformance
 
 # All of test/e2e but cmd/hyper: to look at its fifty lines the linters would
 # read all of Kubernetes, for ten minutes.
-LINTED_E2E := ./assets/... ./cmd/lab/... ./lab/... ./suite/...
+LINTED_E2E := ./assets/... ./cmd/lab/... ./conformance/... ./lab/... ./suite/...
 
 .PHONY: lint
 lint: bin/golangci-lint ## golangci-lint over both modules
@@ -50,6 +52,10 @@ unit: ## Unit tests, and the packet tests in network namespaces (needs root)
 .PHONY: e2e
 e2e: bin/lab ## The cluster tests on a cluster of their own
 	LAB_NAME=$(TEST_LAB) hack/e2e.sh
+
+.PHONY: conformance
+conformance: bin/lab ## Kubernetes' own tests of load balancers, every one of them, on a cluster of their own
+	LAB_NAME=$(CONFORMANCE_LAB) hack/conformance.sh
 
 .PHONY: fuzz
 fuzz: ## Each fuzz test for 20 s

@@ -15,8 +15,10 @@ import (
 // The code that builds a part is one of the part's inputs: when it changes,
 // the part is built again.
 var (
-	//go:embed programs.go
+	//go:embed programs.go gobuild.go
 	programsSource embed.FS
+	//go:embed conformance.go gobuild.go
+	conformanceSource embed.FS
 	//go:embed trixie.go
 	trixieSource embed.FS
 	//go:embed product.go

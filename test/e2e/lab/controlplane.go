@@ -115,6 +115,10 @@ func (l *Lab) ovn(dir string) []unit.Unit {
 				"kube-ovn-controller", "--kubeconfig=" + l.Kubeconfig(), "--ovn-nb-addr=" + ovnNB, "--ovn-sb-addr=" + ovnSB,
 				"--default-cidr=" + podPrefix, "--default-gateway-check=false", "--service-cluster-ip-range=" + servicePrefix,
 				"--enable-metrics=false", "--logtostderr=true",
+				// OVN then answers Pods for the address of a Service with externalTrafficPolicy Local, and leaves them
+				// their own address. Without it they are answered by kube-proxy on their node, which sees the address
+				// of the node's port ovn0 in its place.
+				"--enable-ovn-lb-prefer-local=true",
 			}},
 		})
 }

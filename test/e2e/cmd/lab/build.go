@@ -11,7 +11,8 @@ import (
 // newBuildCommand returns the command that makes everything a cluster needs
 // without starting one.
 func newBuildCommand() *cobra.Command {
-	return &cobra.Command{
+	withConformance := false
+	cmd := &cobra.Command{
 		Use:   "build",
 		Short: "Build everything that a cluster consists of, as far as it is not there yet",
 		Args:  cobra.NoArgs,
@@ -20,7 +21,8 @@ func newBuildCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			set, err := assets.Ensure(cmd.Context(), assets.Options{RepoRoot: root, Progress: cmd.ErrOrStderr()})
+			opts := assets.Options{RepoRoot: root, Progress: cmd.ErrOrStderr()}
+			set, err := assets.Ensure(cmd.Context(), opts)
 			if err != nil {
 				return err
 			}
@@ -29,9 +31,18 @@ func newBuildCommand() *cobra.Command {
 			for _, img := range set.Images {
 				fmt.Fprintf(out, "image         %s %s\n", img.Ref, img.Tar)
 			}
+			if withConformance {
+				c, err := assets.EnsureConformance(cmd.Context(), opts)
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(out, "tests         %s\n", c.Suite)
+			}
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&withConformance, "conformance", false, "Kubernetes' own tests, too, which `lab conformance` runs")
+	return cmd
 }
 
 // newImagesCommand returns the command that writes the images to push.

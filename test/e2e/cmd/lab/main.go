@@ -4,10 +4,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"syscall"
 
@@ -22,10 +20,6 @@ func main() {
 	stop()
 	if err == nil {
 		return
-	}
-	// A command run inside the lab has said itself what was wrong.
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() > 0 {
-		os.Exit(exit.ExitCode())
 	}
 	fmt.Fprintln(os.Stderr, "lab:", err)
 	os.Exit(1)
@@ -57,7 +51,7 @@ Its hosts are on the network of Kube-OVN's guide:
 	root.PersistentFlags().StringVar(&c.name, "name", name, "the lab's name; labs of different names live side by side (environment: LAB_NAME)")
 	root.AddCommand(
 		c.up(), c.down(), c.status(),
-		c.kubectl(), c.on(), c.load(),
+		c.kubectl(), c.on(), c.load(), c.conformance(),
 		c.power("power-off", "Cut a node's power: its processes and containers end at once, its disks stay", (*lab.Lab).PowerOff),
 		c.power("power-on", "Start a node that is off", (*lab.Lab).PowerOn),
 		c.component("stop", "Stop a component and keep it stopped", (*lab.Lab).Stop),
