@@ -83,6 +83,7 @@ func TestRBACIsWhatIsUsedAndNoMore(t *testing.T) {
 		"kubeovn.io subnets": "list watch",
 		"kubeovn.io ips":     "list watch",
 		"kubeovn.io vips":    "get list watch create delete",
+		"kubeovn.io vpcs":    "get list watch update",
 		"k8s.cni.cncf.io network-attachment-definitions": "list watch create patch delete",
 	}
 	if diff := cmp.Diff(want, allowed(roles[0].Rules)); diff != "" {
@@ -95,6 +96,10 @@ func TestRBACIsWhatIsUsedAndNoMore(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, allowed(lease[0].Rules)); diff != "" {
 		t.Errorf("Role (-want +got):\n%s", diff)
+	}
+	want = map[string]string{"coordination.k8s.io leases kube-ovn-controller": "get"}
+	if diff := cmp.Diff(want, allowed(lease[1].Rules)); diff != "" {
+		t.Errorf("Role for Kube-OVN's Lease (-want +got):\n%s", diff)
 	}
 }
 

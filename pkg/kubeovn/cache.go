@@ -22,11 +22,11 @@ const (
 	byManager  = "manager"  // NADs: the label LabelManagedBy
 )
 
-// Cache answers from watches of Subnets, Vips, IPs and NADs. It decodes while
+// Cache answers from watches of Subnets, Vips, IPs, NADs and Vpcs. It decodes while
 // it receives and keeps nothing but the typed objects, which are shared: do
 // not change them. All methods are safe for concurrent use.
 type Cache struct {
-	subnets, vips, ips, nads *source
+	subnets, vips, ips, nads, vpcs *source
 
 	mu        sync.Mutex
 	lastGrant time.Time
@@ -52,10 +52,11 @@ func NewCache(client dynamic.Interface) *Cache {
 	c.nads = newSource(client, KindNAD, NADResource, erase(decodeNAD), cache.Indexers{
 		byManager: indexBy(func(n *NAD) []string { return []string{n.Labels[LabelManagedBy]} }),
 	})
+	c.vpcs = newSource(client, KindVpc, VpcResource, erase(DecodeVpc), cache.Indexers{})
 	return c
 }
 
-func (c *Cache) sources() []*source { return []*source{c.subnets, c.vips, c.ips, c.nads} }
+func (c *Cache) sources() []*source { return []*source{c.subnets, c.vips, c.ips, c.nads, c.vpcs} }
 
 // Start begins to watch and returns at once; the watches end with ctx. It
 // must be called once, after every OnChange.
@@ -69,7 +70,7 @@ func (c *Cache) Start(ctx context.Context) {
 	}
 }
 
-// Synced reports whether all four kinds have been read once.
+// Synced reports whether all kinds have been read once.
 func (c *Cache) Synced() bool {
 	return !slices.ContainsFunc(c.sources(), func(s *source) bool { return !s.informer.HasSynced() })
 }

@@ -25,6 +25,7 @@ import (
 func fakeClient(objs ...runtime.Object) *fake.FakeDynamicClient {
 	return fake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{
 		SubnetResource: "SubnetList", VipResource: "VipList", IPResource: "IPList", NADResource: "NetworkAttachmentDefinitionList",
+		VpcResource: "VpcList",
 	}, objs...)
 }
 

@@ -18,6 +18,7 @@ const (
 	KindVip    Kind = "Vip"
 	KindIP     Kind = "IP"
 	KindNAD    Kind = "NAD"
+	KindVpc    Kind = "Vpc"
 )
 
 // Finalizer is what kube-ovn-controller puts on a Vip when it has booked an
@@ -27,7 +28,8 @@ const Finalizer = "kubeovn.io/kube-ovn-controller"
 // Change says that an object has appeared, changed or gone.
 type Change struct {
 	Kind Kind
-	// Object is the newest known state: *Subnet, *Vip, *IP or *NAD. Read only.
+	// Object is the newest known state: *Subnet, *Vip, *IP, *NAD or *Vpc. Read
+	// only.
 	Object metav1.Object
 	// Deleted is set when the object is gone, not when it is being deleted.
 	Deleted bool
@@ -37,8 +39,8 @@ type Change struct {
 }
 
 // OnChange registers a function that is called for every change that is
-// visible in the typed objects, also for what is there at the start. It must
-// be registered before Start and return quickly.
+// visible in the typed objects, also for what is there at the start; of Vpcs,
+// for every change at all. It must be registered before Start and return quickly.
 func (c *Cache) OnChange(fn func(Change)) { c.handlers = append(c.handlers, fn) }
 
 // LastGrant is when Kube-OVN was last seen to work on any Vip: to grant or
@@ -93,7 +95,9 @@ func (c *Cache) changed(kind Kind, before, after any, initial bool) {
 	}
 }
 
-// same reports whether nothing that is kept differs but the resourceVersion.
+// same reports whether nothing that is kept differs but the resourceVersion. Of
+// a Vpc that counts as well: who writes its policy routes must know of every
+// edit.
 func same(a, b metav1.Object) bool { return reflect.DeepEqual(unversioned(a), unversioned(b)) }
 
 func unversioned(obj metav1.Object) any {
@@ -132,6 +136,8 @@ func specOf(obj metav1.Object) any {
 		return c
 	case *NAD:
 		return o.Config
+	case *Vpc:
+		return o.PolicyRoutes
 	}
 	return nil
 }
