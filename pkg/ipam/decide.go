@@ -58,6 +58,9 @@ type wait struct {
 	nudges int
 }
 
+// bothFamilies are the arguments of all that is asked by family: IPv4, IPv6.
+var bothFamilies = []bool{true, false}
+
 type op int
 
 const (
@@ -70,16 +73,16 @@ const (
 // once it is done.
 type action struct {
 	op     op
-	want   netip.Addr // for opCreate; zero: Kube-OVN picks
-	why    string     // for opDelete, for the log
+	want   kubeovn.Addrs // for opCreate; where there is none, Kube-OVN picks
+	why    string        // for opDelete, for the log
 	result Result
 	wait   wait
 }
 
 // decide is the whole state machine: what to do next for a request.
 func decide(in input) action {
-	in.request.Wish = in.request.Wish.Unmap()
-	in.request.Sticky = in.request.Sticky.Unmap()
+	in.request.Wish = kubeovn.Addrs{}.With(in.request.Wish.All()...)
+	in.request.Sticky = kubeovn.Addrs{}.With(in.request.Sticky.All()...)
 	waitsFor := in.request.Subnet.Name + " " + in.request.Wish.String()
 	if in.vip != nil && in.vip.DeletionTimestamp != nil {
 		waitsFor = "withdrawal"
@@ -95,7 +98,7 @@ func decide(in input) action {
 		in.wait = in.wait.on(in.vip.UID, in.now)
 		return in.keepWaiting(notWithdrawn(in.vip))
 	}
-	if held, err := netip.ParseAddr(in.vip.V4); err == nil && held.Is4() {
+	if held := in.vip.Addrs(); !held.IsZero() {
 		return decideHeld(in, held)
 	}
 	return decidePending(in)
@@ -116,7 +119,7 @@ func decideAbsent(in input) action {
 	return a
 }
 
-// decidePending: there is a Vip that holds no address.
+// decidePending: there is a Vip that holds nothing.
 func decidePending(in input) action {
 	want, p := choose(in)
 	if p != nil {
@@ -124,7 +127,7 @@ func decidePending(in input) action {
 		// get it when Kube-OVN tries it again.
 		return action{op: opDelete, why: p.reason, result: p.result()}
 	}
-	asks := in.vip.WantV4 == want.String() || in.vip.WantV4 == "" && !in.request.Wish.IsValid()
+	asks := asksFor(in.vip.WantV4, want.V4, in.request.Wish.V4) && asksFor(in.vip.WantV6, want.V6, in.request.Wish.V6)
 	if in.vip.Subnet != in.request.Subnet.Name || !asks {
 		return action{op: opDelete, why: "it asks for something else", result: Result{State: Pending, RetryAfter: staleRetry}}
 	}
@@ -144,54 +147,105 @@ func decidePending(in input) action {
 	return a
 }
 
-// decideHeld: there is a Vip that holds an address.
-func decideHeld(in input, held netip.Addr) action {
-	req := in.request
-	p := usable(req, held)
-	mine := in.vip.Subnet == req.Subnet.Name && (!req.Wish.IsValid() || req.Wish == held)
-	var a action
-	switch {
-	case mine && p == nil:
-		a.result.State = Granted
-	case mine && req.Wish.IsValid():
-		a.result = p.result()
-	default:
-		if _, p := choose(in); p != nil {
-			a.result = p.result()
-		} else {
-			a.result = Result{State: Pending, MustMove: true}
-		}
+// asksFor reports whether a Vip's spec asks for what is wanted of one family,
+// or leaves Kube-OVN to choose where there is no wish.
+func asksFor(spec string, want, wish netip.Addr) bool {
+	if spec == "" {
+		return !wish.IsValid()
 	}
-	a.result.V4, a.result.MAC = held, in.vip.MAC
+	addr, err := netip.ParseAddr(spec)
+	return err == nil && addr.Unmap() == want
+}
+
+// decideHeld: there is a Vip that holds addresses.
+func decideHeld(in input, held kubeovn.Addrs) action {
+	a := action{result: Result{State: Granted}}
+	if !satisfies(in.request, in.vip.Subnet, held) {
+		a = decideMove(in, held)
+	}
+	a.result.Addrs, a.result.MAC = held, in.vip.MAC
 	return a
 }
 
-// choose returns the address to ask for, zero for any, or why none can be had.
-func choose(in input) (netip.Addr, *problem) {
+// satisfies reports whether what is held fulfils the request.
+func satisfies(req Request, subnet string, held kubeovn.Addrs) bool {
+	if subnet != req.Subnet.Name {
+		return false
+	}
+	for _, v4 := range bothFamilies {
+		has, wish := held.Of(v4), req.Wish.Of(v4)
+		needed := req.Needs.Of(v4) || wish.IsValid()
+		if needed && (!has.IsValid() || wish.IsValid() && has != wish || usable(req, has) != nil) {
+			return false
+		}
+	}
+	return true
+}
+
+// decideMove: there is a Vip that does not hold what it should.
+func decideMove(in input, held kubeovn.Addrs) action {
+	want, p := choose(in)
+	there := in.vip.Subnet == in.request.Subnet.Name
+	switch {
+	case p == nil && there && in.vip.Asked == asked(in.request.Subnet, want) && !obeyed(in.vip.Asked, held):
+		// A new Vip would ask the same and get the same, again and again.
+		return action{result: disobeyed(in.request, in.vip, held).result()}
+	case p == nil:
+		return action{result: Result{State: Pending, MustMove: true}}
+	case !there || p.reason != ReasonSubnetFull:
+		return action{result: p.result()}
+	}
+	// A range that has just been added counts as full until Kube-OVN has seen it.
+	in.wait = in.wait.on(in.vip.UID, in.now)
+	a := action{result: p.result(), wait: in.wait}
+	if left := patience - in.now.Sub(in.wait.since); left > 0 {
+		a.result = Result{State: Pending, RetryAfter: left}
+	}
+	return a
+}
+
+// choose returns the addresses to ask for, none where any will do, or why
+// there is nothing to be had.
+func choose(in input) (kubeovn.Addrs, *problem) {
 	req := in.request
-	if _, ok := req.Subnet.CIDR(true); !ok {
-		return netip.Addr{}, noIPv4(req)
+	for _, v4 := range bothFamilies {
+		if _, ok := req.Subnet.CIDR(v4); !ok && (req.Needs.Of(v4) || len(req.Subnet.CIDRs) == 0) {
+			return kubeovn.Addrs{}, without(req, v4)
+		}
 	}
 	if req.Subnet.DeletionTimestamp != nil {
-		return netip.Addr{}, terminating(req)
+		return kubeovn.Addrs{}, terminating(req)
 	}
-	if req.Wish.IsValid() {
-		if p := usable(req, req.Wish); p != nil {
-			return netip.Addr{}, p
+	for _, wish := range req.Wish.All() {
+		if p := usable(req, wish); p != nil {
+			return kubeovn.Addrs{}, p
 		}
-		if who := in.holder(req.Wish); who != "" {
-			return netip.Addr{}, inUse(req, who)
+		if who := in.holder(wish); who != "" {
+			return kubeovn.Addrs{}, inUse(req, wish, who)
 		}
-		return req.Wish, nil
 	}
-	if req.Sticky.IsValid() && in.wait.nudges < stickyNudges &&
-		usable(req, req.Sticky) == nil && in.holder(req.Sticky) == "" {
-		return req.Sticky, nil
+	want := in.keep().With(req.Wish.All()...)
+	for _, v4 := range bothFamilies {
+		_, has := req.Subnet.CIDR(v4)
+		if has && !want.Of(v4).IsValid() && req.Subnet.Available(v4) == 0 {
+			return kubeovn.Addrs{}, full(req, v4)
+		}
 	}
-	if req.Subnet.V4Available == 0 {
-		return netip.Addr{}, full(req)
+	return want, nil
+}
+
+// keep returns those addresses that the Service had and can have again.
+func (in input) keep() kubeovn.Addrs {
+	var out kubeovn.Addrs
+	if in.wait.nudges >= stickyNudges {
+		return out
 	}
-	return netip.Addr{}, nil
+	for _, addr := range in.request.Sticky.All() {
+		if usable(in.request, addr) == nil && in.holder(addr) == "" {
+			out = out.With(addr)
+		}
+	}
+	return out
 }
 
 // forRequest returns the wait if it is for this request, else a new one.

@@ -77,7 +77,7 @@ func waiting(since, asked time.Duration, nudges int, request string) wait {
 }
 
 const (
-	anyOfLAN = "attach-subnet invalid IP"
+	anyOfLAN = "attach-subnet "
 	the18    = "attach-subnet 172.18.0.18"
 )
 
@@ -113,9 +113,9 @@ func TestDecide(t *testing.T) {
 		"an IPv4 address in IPv6 clothing is the IPv4 address": {
 			wish: "::ffff:172.18.0.18", op: opCreate, want: "172.18.0.18", state: Pending, retry: 2 * s, waits: true,
 		},
-		"an IPv6 address is refused": {
-			wish: "fd00::18", state: Refused, reason: ReasonInvalidAddress,
-			says: []string{"spec.loadBalancerIP fd00::18", "no IPv4 address", "attach-subnet (172.18.0.0/16)"},
+		"an IPv6 address is refused where there are none": {
+			wish: "fd00::18", state: Refused, reason: ReasonSubnetWithoutIPv6,
+			says: []string{"spec.loadBalancerIP fd00::18", "no IPv6 range", "attach-subnet (172.18.0.0/16)"},
 		},
 		"an address outside of the Subnet is refused": {
 			wish: "9.9.9.9", state: Refused, reason: ReasonAddressOutOfRange,
@@ -324,7 +324,7 @@ func TestDecide(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := input{
-				request: Request{Owner: owner, Subnet: tc.subnet},
+				request: Request{Owner: owner, Subnet: tc.subnet, Needs: kubeovn.Families{V4: true}},
 				vip:     tc.vip, now: start, wait: tc.wait,
 				holder: func(a netip.Addr) string { return tc.held[a.String()] },
 			}
@@ -332,20 +332,20 @@ func TestDecide(t *testing.T) {
 				in.request.Subnet = lan()
 			}
 			if tc.wish != "" {
-				in.request.Wish = addr(tc.wish)
+				in.request.Wish = kubeovn.Addrs{}.With(addr(tc.wish))
 			}
 			if tc.sticky != "" {
-				in.request.Sticky = addr(tc.sticky)
+				in.request.Sticky = kubeovn.Addrs{V4: addr(tc.sticky)}
 			}
 			if tc.granted != 0 {
 				in.lastGrant = start.Add(-tc.granted)
 			}
 			a := decide(in)
-			if a.op != tc.op || a.want != parsed(tc.want) {
+			if a.op != tc.op || a.want.V4 != parsed(tc.want) {
 				t.Errorf("op %v of %q, want %v of %q", a.op, a.want, tc.op, tc.want)
 			}
 			got := a.result
-			if got.State != tc.state || got.Reason != tc.reason || got.MustMove != tc.mustMove || got.RetryAfter != tc.retry || got.V4 != parsed(tc.v4) {
+			if got.State != tc.state || got.Reason != tc.reason || got.MustMove != tc.mustMove || got.RetryAfter != tc.retry || got.Addrs.V4 != parsed(tc.v4) {
 				t.Errorf("result %+v", got)
 			}
 			if (got.MAC != "") != (tc.v4 != "") {

@@ -1,6 +1,9 @@
-// Package ipam decides which address a Service gets and reserves it in
+// Package ipam decides which addresses a Service gets and reserves them in
 // Kube-OVN's own IPAM, which is the only truth: an address is used only while
 // a Vip named lb-<service-uid> has it in its status. There is no second book.
+//
+// One Vip holds an address of every family that its Subnet has: Kube-OVN gives
+// both of a dual-stack Subnet or none.
 //
 // A Vip is created complete and never edited (Kube-OVN copies a pending Vip's
 // spec into its status without asking its IPAM); to retry or to change, it is
@@ -8,7 +11,6 @@
 package ipam
 
 import (
-	"net/netip"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -16,21 +18,25 @@ import (
 	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
 )
 
-// VipName is the name of the Vip that holds a Service's address. It has no
+// VipName is the name of the Vip that holds a Service's addresses. It has no
 // dot: Kube-OVN takes a name with a dot for a logical switch port of a Pod.
 func VipName(uid types.UID) string { return "lb-" + string(uid) }
 
-// Request is the wish of one Service for an address.
+// Request is the wish of one Service for addresses.
 type Request struct {
 	// Owner is the Service.
 	Owner kubeovn.Owner
-	// Subnet is where the address is to come from; it must not be nil.
+	// Subnet is where the addresses are to come from; it must not be nil.
 	Subnet *kubeovn.Subnet
-	// Wish is the address that the user asks for; zero: Kube-OVN picks one.
-	Wish netip.Addr
-	// Sticky is the address that the Service already has. It is asked for if
-	// Wish is zero and there is no Vip, as long as nobody else holds it.
-	Sticky netip.Addr
+	// Needs are the families that the Service cannot do without. The Vip gets
+	// the others of the Subnet as well, but nothing is changed for their sake.
+	Needs kubeovn.Families
+	// Wish are the addresses that the user asks for, and so needs; Kube-OVN
+	// picks those of the other families.
+	Wish kubeovn.Addrs
+	// Sticky are the addresses that the Service already has. They are asked for
+	// where there is no Wish and no Vip, as long as nobody else holds them.
+	Sticky kubeovn.Addrs
 	// Field is where Wish was read, "spec.loadBalancerIP", for messages.
 	Field string
 }
@@ -42,7 +48,7 @@ const (
 	// Pending means that Kube-OVN, or the API server, is at it. There is nothing
 	// to tell anybody.
 	Pending State = iota
-	// Granted means that the address may be used.
+	// Granted means that the addresses of the needed families may be used.
 	Granted
 	// Refused means that it stays as it is until somebody changes something;
 	// Reason and Message say what.
@@ -65,16 +71,16 @@ func (s State) String() string {
 // Result is the answer to a Request.
 type Result struct {
 	State State
-	// V4 and MAC are what the Service's Vip holds now. They are set when
-	// Granted, and also when a Vip holds an address that does not satisfy the
-	// request (MustMove or Refused): it goes on serving until it is released.
-	V4  netip.Addr
-	MAC string
+	// Addrs and MAC are what the Service's Vip holds now, of every family. They
+	// are set when Granted, and also when a Vip holds addresses that do not
+	// satisfy the request: those go on serving until they are released.
+	Addrs kubeovn.Addrs
+	MAC   string
 	// Reason (one of the Reason constants) and Message are set when Refused.
 	// They stay the same as long as the cause is the same.
 	Reason, Message string
-	// MustMove, in state Pending: V4 does not satisfy the request and the
-	// address that would is to be had. The caller takes the gateway down,
+	// MustMove, in state Pending: Addrs do not satisfy the request and addresses
+	// that would are to be had. The caller takes the gateway down,
 	// calls Release until that reports true, then Reserve again.
 	MustMove bool
 	// RetryAfter, if positive, asks the caller to look again after that time
@@ -84,12 +90,13 @@ type Result struct {
 
 // The reasons for Refused.
 const (
-	ReasonInvalidAddress       = "InvalidAddress"       // the wish is no IPv4 address
+	ReasonInvalidAddress       = "InvalidAddress"       // the wish is no address; found by whoever reads it
 	ReasonAddressOutOfRange    = "AddressOutOfRange"    // not in the Subnet's CIDR
-	ReasonAddressReserved      = "AddressReserved"      // gateway, network or broadcast
+	ReasonAddressReserved      = "AddressReserved"      // gateway, first or last of the range
 	ReasonAddressInUse         = "AddressInUse"         // somebody else holds it
 	ReasonAddressNotGranted    = "AddressNotGranted"    // Kube-OVN works, but does not grant it
 	ReasonSubnetWithoutIPv4    = "SubnetWithoutIPv4"    // the Subnet has no IPv4 CIDR
+	ReasonSubnetWithoutIPv6    = "SubnetWithoutIPv6"    // the Subnet has no IPv6 CIDR
 	ReasonSubnetTerminating    = "SubnetTerminating"    // the Subnet is being deleted
 	ReasonSubnetFull           = "SubnetFull"           // no address is left
 	ReasonKubeOVNNotResponding = "KubeOVNNotResponding" // kube-ovn-controller is silent

@@ -1,7 +1,6 @@
 package ipam
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -24,40 +23,63 @@ func refuse(reason, format string, args ...any) *problem {
 
 // usable checks an address against the Subnet; nil if it may be used.
 func usable(req Request, addr netip.Addr) *problem {
-	s := req.Subnet
-	cidr, ok := s.CIDR(true)
+	s, v4 := req.Subnet, addr.Is4()
+	cidr, ok := s.CIDR(v4)
 	if !ok {
-		return noIPv4(req)
+		return refuse(withoutReason(v4), "%s %s cannot be had, as Subnet %s (%s) has no %s range in spec.cidrBlock: set an address of the Subnet, remove the field to get any or use another Subnet",
+			req.field(), addr, s.Name, ranges(s), kubeovn.FamilyName(v4))
 	}
 	remedy := fmt.Sprintf("set an address of Subnet %s (%s) or remove the field to get any", s.Name, cidr)
-	if !addr.Is4() {
-		return refuse(ReasonInvalidAddress, "%s %s is no IPv4 address: %s", req.field(), addr, remedy)
-	}
 	if !cidr.Contains(addr) {
 		return refuse(ReasonAddressOutOfRange, "%s %s is not in %s, the range of Subnet %s: %s", req.field(), addr, cidr, s.Name, remedy)
 	}
-	var what string
-	gateway, _ := s.Gateway(true)
-	switch {
-	case addr == gateway:
-		what = "gateway"
-	case cidr.Bits() < 31 && addr == cidr.Addr():
-		what = "network address"
-	case cidr.Bits() < 31 && addr == broadcast(cidr):
-		what = "broadcast address"
-	default:
-		return nil
+	if what := reserved(s, cidr, addr); what != "" {
+		return refuse(ReasonAddressReserved, "%s %s is the %s of Subnet %s (%s): %s", req.field(), addr, what, s.Name, cidr, remedy)
 	}
-	return refuse(ReasonAddressReserved, "%s %s is the %s of Subnet %s (%s): %s", req.field(), addr, what, s.Name, cidr, remedy)
+	return nil
 }
 
-// broadcast returns the last address of an IPv4 range.
-func broadcast(p netip.Prefix) netip.Addr {
-	first := p.Masked().Addr().As4()
-	n := binary.BigEndian.Uint32(first[:]) | uint32(1<<(32-p.Bits())-1)
-	var last [4]byte
-	binary.BigEndian.PutUint32(last[:], n)
-	return netip.AddrFrom4(last)
+// reserved says what an address of the Subnet is for; empty if it is for use.
+func reserved(s *kubeovn.Subnet, cidr netip.Prefix, addr netip.Addr) string {
+	gateway, _ := s.Gateway(addr.Is4())
+	first, last := "network address", "broadcast address"
+	if addr.Is6() {
+		// RFC 4291, 2.6.1: every router of the link answers to the first. The
+		// last is as good as any other, but Kube-OVN never grants it.
+		first, last = "anycast address of all routers", "last address, which Kube-OVN does not grant,"
+	}
+	ends := cidr.Bits() < addr.BitLen()-1 // RFC 3021, RFC 6164: not between two points
+	switch {
+	case addr == gateway:
+		return "gateway"
+	case ends && addr == cidr.Addr():
+		return first
+	case ends && addr == lastOf(cidr):
+		return last
+	}
+	return ""
+}
+
+// lastOf returns the last address of a range.
+func lastOf(p netip.Prefix) netip.Addr {
+	raw := p.Addr().AsSlice()
+	for bit := p.Bits(); bit < 8*len(raw); bit++ {
+		raw[bit/8] |= 0x80 >> (bit % 8)
+	}
+	last, _ := netip.AddrFromSlice(raw)
+	return last
+}
+
+// ranges names the ranges of a Subnet for people.
+func ranges(s *kubeovn.Subnet) string {
+	if len(s.CIDRs) == 0 {
+		return "none at all"
+	}
+	var out []string
+	for _, p := range s.CIDRs {
+		out = append(out, p.String())
+	}
+	return strings.Join(out, ",")
 }
 
 func (r Request) field() string {
@@ -67,24 +89,39 @@ func (r Request) field() string {
 	return r.Field
 }
 
-func noIPv4(req Request) *problem {
-	return refuse(ReasonSubnetWithoutIPv4,
-		"Subnet %s has no IPv4 range in spec.cidrBlock: correct it or use another Subnet", req.Subnet.Name)
+func withoutReason(v4 bool) string {
+	if v4 {
+		return ReasonSubnetWithoutIPv4
+	}
+	return ReasonSubnetWithoutIPv6
+}
+
+func without(req Request, v4 bool) *problem {
+	family := kubeovn.FamilyName(v4)
+	return refuse(withoutReason(v4), "Subnet %s (%s) has no %s range in spec.cidrBlock: add one, use another Subnet or take %s out of the Service's spec.ipFamilies",
+		req.Subnet.Name, ranges(req.Subnet), family, family)
 }
 
 func terminating(req Request) *problem {
 	return refuse(ReasonSubnetTerminating, "Subnet %s is being deleted: use another Subnet or create it again", req.Subnet.Name)
 }
 
-func inUse(req Request, who string) *problem {
+func inUse(req Request, addr netip.Addr, who string) *problem {
 	return refuse(ReasonAddressInUse, "%s %s is held by %s: free it there, set another address of Subnet %s or remove the field to get any",
-		req.field(), req.Wish, who, req.Subnet.Name)
+		req.field(), addr, who, req.Subnet.Name)
 }
 
-func full(req Request) *problem {
+func full(req Request, v4 bool) *problem {
+	field, both := "v6availableIPs", ""
+	if v4 {
+		field = "v4availableIPs"
+	}
+	if len(req.Subnet.CIDRs) > 1 {
+		both = ", and Kube-OVN gives an address of each family or none"
+	}
 	return refuse(ReasonSubnetFull,
-		"Subnet %s has no free IPv4 address (status.v4availableIPs is 0): free one, enlarge its spec.cidrBlock, shorten its spec.excludeIps or use another Subnet",
-		req.Subnet.Name)
+		"Subnet %s has no free %s address (status.%s is 0)%s: free one, enlarge its spec.cidrBlock, shorten its spec.excludeIps or use another Subnet",
+		req.Subnet.Name, kubeovn.FamilyName(v4), field, both)
 }
 
 const checkKubeOVN = "check that kube-ovn-controller runs (kubectl -n kube-system get pods -l app=kube-ovn-controller) and what its log says"
@@ -104,12 +141,18 @@ func notWithdrawn(vip *kubeovn.Vip) *problem {
 func notGranted(req Request) *problem {
 	what := "any address"
 	remedy := "its log says why"
-	if req.Wish.IsValid() {
+	if !req.Wish.IsZero() {
 		what = fmt.Sprintf("%s %s", req.field(), req.Wish)
 		remedy = "something else may hold it, such as an EIP; its log says why; set another address or remove the field to get any"
 	}
 	return refuse(ReasonAddressNotGranted,
 		"Kube-OVN grants addresses to others but not %s of Subnet %s (Vip %s): %s", what, req.Subnet.Name, VipName(req.Owner.UID), remedy)
+}
+
+func disobeyed(req Request, vip *kubeovn.Vip, held kubeovn.Addrs) *problem {
+	return refuse(ReasonAddressNotGranted,
+		"Kube-OVN was asked for %s of Subnet %s and granted %s (Vip %s): its log says why, and before v1.13 it does not heed spec.v6ip of a Vip; once that is mended, delete the Vip to ask again (kubectl delete vips.kubeovn.io %s)",
+		vip.Asked, req.Subnet.Name, held, vip.Name, vip.Name)
 }
 
 func vipConflict(vip *kubeovn.Vip) *problem {

@@ -34,7 +34,7 @@ type world struct {
 
 func (w *world) decide() action {
 	return decide(input{
-		request: Request{Owner: owner, Subnet: w.subnet, Wish: w.wish, Sticky: w.sticky},
+		request: Request{Owner: owner, Subnet: w.subnet, Needs: kubeovn.Families{V4: true}, Wish: kubeovn.Addrs{V4: w.wish}, Sticky: kubeovn.Addrs{V4: w.sticky}},
 		vip:     w.vip, now: w.now, lastGrant: w.lastGrant, wait: w.wait,
 		holder: func(a netip.Addr) string {
 			if w.others[a] {
@@ -56,18 +56,18 @@ func (w *world) step() {
 		if w.vip != nil {
 			w.t.Fatalf("creates over %+v", w.vip)
 		}
-		if a.want.IsValid() && w.others[a.want] {
+		if w.others[a.want.V4] {
 			w.t.Fatalf("asks for %s, which somebody holds", a.want)
 		}
-		if w.wish.IsValid() && a.want != w.wish {
+		if w.wish.IsValid() && a.want.V4 != w.wish {
 			w.t.Fatalf("asks for %s instead of %s", a.want, w.wish)
 		}
 		w.uids++
 		w.vip = mine("", "")
 		w.vip.UID = types.UID(fmt.Sprint(w.uids))
 		w.vip.Subnet = w.subnet.Name
-		if a.want.IsValid() {
-			w.vip.WantV4 = a.want.String()
+		if a.want.V4.IsValid() {
+			w.vip.WantV4 = a.want.V4.String()
 		}
 	case opDelete:
 		if w.vip == nil || w.vip.V4 != "" || w.vip.DeletionTimestamp != nil {
@@ -81,9 +81,9 @@ func (w *world) step() {
 		}
 		w.release()
 	} else if r.State == Granted {
-		w.sticky = r.V4
-		if w.wish.IsValid() && r.V4 != w.wish {
-			w.t.Fatalf("granted %s instead of %s", r.V4, w.wish)
+		w.sticky = r.Addrs.V4
+		if w.wish.IsValid() && r.Addrs.V4 != w.wish {
+			w.t.Fatalf("granted %s instead of %s", r.Addrs.V4, w.wish)
 		}
 	} else if r.State == Pending && r.RetryAfter <= 0 {
 		w.t.Fatalf("waits without looking again: %+v", r)
@@ -203,7 +203,7 @@ func TestDecideConverges(t *testing.T) {
 		case w.last.op != opNone:
 			t.Fatalf("seed %d: still writes: %+v", seed, w.last)
 		case r.State == Granted:
-			if r.V4.String() != w.vip.V4 || usable(Request{Subnet: w.subnet}, r.V4) != nil {
+			if r.Addrs.V4.String() != w.vip.V4 || usable(Request{Subnet: w.subnet}, r.Addrs.V4) != nil {
 				t.Fatalf("seed %d: granted %+v with %+v", seed, r, w.vip)
 			}
 		case r.State == Refused:
@@ -286,8 +286,8 @@ func FuzzDecide(f *testing.F) {
 			s.Gateways = []netip.Addr{a}
 		}
 		in := input{request: Request{Owner: owner, Subnet: s}, now: start, holder: func(netip.Addr) string { return "" }}
-		in.request.Wish, _ = netip.ParseAddr(wish)
-		in.request.Sticky, _ = netip.ParseAddr(sticky)
+		in.request.Wish, _ = kubeovn.ParseAddrs(wish)
+		in.request.Sticky, _ = kubeovn.ParseAddrs(sticky)
 		in.wait = wait{since: start.Add(-time.Duration(age)), asked: start.Add(-time.Duration(age)), nudges: int(age % 5)}
 		if wanted != "" || granted != "" {
 			in.vip = mine(wanted, granted)
@@ -299,10 +299,10 @@ func FuzzDecide(f *testing.F) {
 		if (a.result.State == Refused) != (a.result.Reason != "" && a.result.Message != "") {
 			t.Errorf("%+v", a.result)
 		}
-		if a.result.State == Granted && (a.op != opNone || a.result.V4 != parsed(granted).Unmap()) {
+		if a.result.State == Granted && (a.op != opNone || a.result.Addrs.V4 != parsed(granted).Unmap()) {
 			t.Errorf("%+v", a)
 		}
-		if a.want.IsValid() && (a.op != opCreate || usable(in.request, a.want) != nil) {
+		if !a.want.IsZero() && (a.op != opCreate) {
 			t.Errorf("asks for %s: %+v", a.want, a)
 		}
 		if a.op == opDelete && (in.vip == nil || deletes) || a.op == opCreate && in.vip != nil {

@@ -79,7 +79,7 @@ func (r *Reserver) Reserve(ctx context.Context, req Request) (Result, error) {
 	switch a.op {
 	case opNone:
 	case opCreate:
-		log.V(3).Info("Asking Kube-OVN for an address", "address", a.want)
+		log.V(3).Info("Asking Kube-OVN for addresses", "addresses", asked(req.Subnet, a.want))
 		err = r.create(ctx, req, a.want)
 	case opDelete:
 		log.V(3).Info("Deleting a pending Vip", "reason", a.why)
@@ -103,21 +103,27 @@ const staleRetry = time.Second
 // errStale says that an object is not as the cache has it.
 var errStale = errors.New("the cache is behind the API server")
 
-func (r *Reserver) create(ctx context.Context, req Request, want netip.Addr) error {
+func (r *Reserver) create(ctx context.Context, req Request, want kubeovn.Addrs) error {
 	labels := map[string]any{}
 	for k, v := range req.Owner.Labels() {
 		labels[k] = v
 	}
 	spec := map[string]any{"subnet": req.Subnet.Name}
-	if want.IsValid() {
-		spec["v4ip"] = want.String()
+	if want.V4.IsValid() {
+		spec["v4ip"] = want.V4.String()
+	}
+	if want.V6.IsValid() {
+		spec["v6ip"] = want.V6.String()
 	}
 	name := VipName(req.Owner.UID)
 	_, err := r.vips.Create(ctx, &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": kubeovn.VipResource.GroupVersion().String(),
 		"kind":       string(kubeovn.KindVip),
-		"metadata":   map[string]any{"name": name, "labels": labels},
-		"spec":       spec,
+		"metadata": map[string]any{
+			"name": name, "labels": labels,
+			"annotations": map[string]any{kubeovn.AnnotationAsked: asked(req.Subnet, want)},
+		},
+		"spec": spec,
 	}}, metav1.CreateOptions{FieldManager: kubeovn.ManagedBy})
 	if err != nil && !apierrors.IsAlreadyExists(err) { // else the cache is behind: there it is
 		return fmt.Errorf("creating Vip %s for Service %s: %w", name, req.Owner.Key(), err)

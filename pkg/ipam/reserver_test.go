@@ -86,7 +86,7 @@ var resource = kubeovn.VipResource.GroupResource()
 func TestReserveCreatesACompleteVip(t *testing.T) {
 	api := client()
 	r := NewReserver(&cacheOf{}, api, nil)
-	res, err := r.Reserve(context.Background(), Request{Owner: owner, Subnet: lan(), Wish: addr("172.18.0.18"), Field: "spec.loadBalancerIP"})
+	res, err := r.Reserve(context.Background(), Request{Owner: owner, Subnet: lan(), Wish: kubeovn.Addrs{V4: addr("172.18.0.18")}, Field: "spec.loadBalancerIP"})
 	if err != nil || res.State != Pending || res.RetryAfter <= 0 || res.RetryAfter > 3*time.Second {
 		t.Fatalf("%+v, %v", res, err)
 	}
@@ -99,7 +99,7 @@ func TestReserveCreatesACompleteVip(t *testing.T) {
 		"metadata": map[string]any{"name": "lb-u1", "labels": map[string]any{
 			"app.kubernetes.io/managed-by":  "kube-ovn-ccm",
 			"kube-ovn.io/service-namespace": "default", "kube-ovn.io/service-name": "web", "kube-ovn.io/service-uid": "u1",
-		}},
+		}, "annotations": map[string]any{"kube-ovn.io/asked": "172.18.0.18"}},
 		"spec": map[string]any{"subnet": "attach-subnet", "v4ip": "172.18.0.18"},
 	}
 	got := acts[0].(ktesting.CreateAction).GetObject().(*unstructured.Unstructured).Object
@@ -126,7 +126,7 @@ func TestReserveTakesBackOnlyTheVipItHasSeen(t *testing.T) {
 	vip := mine("172.18.0.18", "")
 	api := client(apiVip(vip))
 	cache := &cacheOf{vips: []*kubeovn.Vip{vip}, ips: []*kubeovn.IP{{PodName: "db-0", PodNamespace: "shop", Subnet: "attach-subnet", V4: "172.18.0.18"}}}
-	res, err := NewReserver(cache, api, nil).Reserve(context.Background(), Request{Owner: owner, Subnet: lan(), Wish: addr("172.18.0.18")})
+	res, err := NewReserver(cache, api, nil).Reserve(context.Background(), Request{Owner: owner, Subnet: lan(), Wish: kubeovn.Addrs{V4: addr("172.18.0.18")}})
 	if err != nil || res.Reason != ReasonAddressInUse {
 		t.Fatalf("%+v, %v", res, err)
 	}
@@ -165,7 +165,7 @@ func TestReserveBehindTheAPIServer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			api := client()
 			fail(api, tc.verb, tc.err)
-			res, err := NewReserver(tc.cache, api, nil).Reserve(context.Background(), Request{Owner: owner, Subnet: lan(), Wish: addr("172.18.0.18")})
+			res, err := NewReserver(tc.cache, api, nil).Reserve(context.Background(), Request{Owner: owner, Subnet: lan(), Wish: kubeovn.Addrs{V4: addr("172.18.0.18")}})
 			if !errors.Is(err, tc.wantErr) || res.State != tc.state {
 				t.Errorf("%+v, %v", res, err)
 			}

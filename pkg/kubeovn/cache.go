@@ -19,6 +19,7 @@ const (
 	byProvider = "provider" // Subnets: spec.provider
 	bySubnet   = "subnet"   // Vips, IPs: spec.subnet
 	byAddress  = "address"  // Vips, IPs: addressKey
+	byPodIP    = "podIP"    // IPs: the address alone
 	byManager  = "manager"  // NADs: the label LabelManagedBy
 )
 
@@ -48,6 +49,7 @@ func NewCache(client dynamic.Interface) *Cache {
 	c.ips = newSource(client, KindIP, IPResource, erase(decodeIP), cache.Indexers{
 		bySubnet:  indexBy(func(ip *IP) []string { return []string{ip.Subnet} }),
 		byAddress: indexBy(func(ip *IP) []string { return addressKeys(ip.Subnet, ip.V4, ip.V6) }),
+		byPodIP:   indexBy(func(ip *IP) []string { return addressKeys("", ip.V4, ip.V6) }),
 	})
 	c.nads = newSource(client, KindNAD, NADResource, erase(decodeNAD), cache.Indexers{
 		byManager: indexBy(func(n *NAD) []string { return []string{n.Labels[LabelManagedBy]} }),
@@ -124,6 +126,22 @@ func (c *Cache) IPsOf(subnet string) []*IP { return indexed[*IP](c.ips, bySubnet
 // IPsAt returns the records of the use of one address of a Subnet, by name.
 func (c *Cache) IPsAt(subnet string, addr netip.Addr) []*IP {
 	return indexed[*IP](c.ips, byAddress, addressKey(subnet, addr))
+}
+
+// SubnetOfPodIP returns the Subnet in which a Pod has an address. Different
+// VPCs may use the same addresses, so it takes the Pod to tell. A Pod in the
+// network of its node has none.
+func (c *Cache) SubnetOfPodIP(addr netip.Addr, podNamespace, podName string) (subnet string, ok bool) {
+	for _, ip := range indexed[*IP](c.ips, byPodIP, addressKey("", addr)) {
+		switch {
+		case ip.PodNamespace != podNamespace:
+		case ip.PodName == podName:
+			return ip.Subnet, true
+		case ip.VirtualMachine: // its Pod has another name; a Pod of its own goes before
+			subnet, ok = ip.Subnet, true
+		}
+	}
+	return subnet, ok
 }
 
 // NAD returns a NetworkAttachmentDefinition.

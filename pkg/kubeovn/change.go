@@ -127,7 +127,7 @@ func unversioned(obj metav1.Object) any {
 func specOf(obj metav1.Object) any {
 	switch o := obj.(type) {
 	case *Subnet:
-		return Subnet{Provider: o.Provider, CIDRs: o.CIDRs, Gateways: o.Gateways, ExcludeIPs: o.ExcludeIPs}
+		return Subnet{Provider: o.Provider, VPC: o.VPC, CIDRs: o.CIDRs, Gateways: o.Gateways, ExcludeIPs: o.ExcludeIPs}
 	case *Vip:
 		return Vip{Subnet: o.Subnet, WantV4: o.WantV4, WantV6: o.WantV6}
 	case *IP:

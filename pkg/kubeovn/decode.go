@@ -21,6 +21,7 @@ func decodeSubnet(u *unstructured.Unstructured) *Subnet {
 	s := &Subnet{
 		ObjectMeta:  meta(u),
 		Provider:    text(u, "spec", "provider"),
+		VPC:         text(u, "spec", "vpc"),
 		ExcludeIPs:  texts(u, "spec", "excludeIps"),
 		V4Available: number(u, "status", "v4availableIPs"),
 		V6Available: number(u, "status", "v6availableIPs"),
@@ -70,6 +71,7 @@ func decodeVip(u *unstructured.Unstructured) *Vip {
 		V4:         text(u, "status", "v4ip"),
 		V6:         text(u, "status", "v6ip"),
 		MAC:        text(u, "status", "mac"),
+		Asked:      u.GetAnnotations()[AnnotationAsked],
 	}
 	v.Labels = u.GetLabels()
 	v.Finalizers = u.GetFinalizers()
@@ -78,12 +80,13 @@ func decodeVip(u *unstructured.Unstructured) *Vip {
 
 func decodeIP(u *unstructured.Unstructured) *IP {
 	return &IP{
-		ObjectMeta:   meta(u),
-		PodName:      text(u, "spec", "podName"),
-		PodNamespace: unique.Make(text(u, "spec", "namespace")).Value(),
-		Subnet:       unique.Make(text(u, "spec", "subnet")).Value(),
-		V4:           text(u, "spec", "v4IpAddress"),
-		V6:           text(u, "spec", "v6IpAddress"),
+		ObjectMeta:     meta(u),
+		PodName:        text(u, "spec", "podName"),
+		PodNamespace:   unique.Make(text(u, "spec", "namespace")).Value(),
+		VirtualMachine: text(u, "spec", "podType") == "VirtualMachine",
+		Subnet:         unique.Make(text(u, "spec", "subnet")).Value(),
+		V4:             text(u, "spec", "v4IpAddress"),
+		V6:             text(u, "spec", "v6IpAddress"),
 	}
 }
 

@@ -17,6 +17,10 @@ const (
 	LabelServiceUID       = "kube-ovn.io/service-uid"
 )
 
+// AnnotationAsked on a Vip of ours records what it was made to ask for.
+// Kube-OVN overwrites spec.v4ip and spec.v6ip by what it grants.
+const AnnotationAsked = "kube-ovn.io/asked"
+
 // ManagedBy is the value of LabelManagedBy and the field manager of our writes.
 const ManagedBy = "kube-ovn-ccm"
 

@@ -2,6 +2,7 @@ package kubeovn
 
 import (
 	"net/netip"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -14,6 +15,9 @@ type Subnet struct {
 	// Provider is spec.provider: "<nad>.<namespace>" for a Subnet whose
 	// addresses Kube-OVN only books.
 	Provider string
+	// VPC is spec.vpc, the virtual network that the Subnet is part of; it means
+	// nothing where IsOVN is false.
+	VPC string
 	// CIDRs are the well-formed members of spec.cidrBlock, masked; at most
 	// one of each family is of use.
 	CIDRs []netip.Prefix
@@ -52,7 +56,22 @@ func (s *Subnet) Gateway(v4 bool) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// Vip is an address reserved in Kube-OVN's IPAM, or the request for one.
+// Available returns V4Available or V6Available.
+func (s *Subnet) Available(v4 bool) float64 {
+	if v4 {
+		return s.V4Available
+	}
+	return s.V6Available
+}
+
+// IsOVN reports whether the Subnet is a switch of OVN, so that its Pods are in
+// a VPC. Of any other Subnet Kube-OVN only books the addresses.
+func (s *Subnet) IsOVN() bool {
+	return s.Provider == "" || s.Provider == "ovn" || strings.HasSuffix(s.Provider, ".ovn")
+}
+
+// Vip is what is reserved in Kube-OVN's IPAM, an address of each family of its
+// Subnet, or the request for it.
 type Vip struct {
 	// ObjectMeta holds name, UID, resourceVersion, labels, finalizers and
 	// timestamps; the rest of the metadata is not kept.
@@ -65,10 +84,25 @@ type Vip struct {
 	// V4, V6 and MAC are status.v4ip, status.v6ip and status.mac: what was
 	// granted, empty if nothing was.
 	V4, V6, MAC string
+	// Asked is the annotation AnnotationAsked.
+	Asked string
 }
 
 // Granted reports whether Kube-OVN has given the Vip an address.
 func (v *Vip) Granted() bool { return v.V4 != "" || v.V6 != "" }
+
+// Addrs returns the addresses that the Vip was granted, however Kube-OVN
+// spells them; what is no address of its family is none.
+func (v *Vip) Addrs() Addrs {
+	var out Addrs
+	if a, err := netip.ParseAddr(v.V4); err == nil && a.Unmap().Is4() {
+		out.V4 = a.Unmap()
+	}
+	if a, err := netip.ParseAddr(v.V6); err == nil && a.Unmap().Is6() {
+		out.V6 = a
+	}
+	return out
+}
 
 // IP is Kube-OVN's record of an address that a Pod or a node uses.
 type IP struct {
@@ -78,6 +112,9 @@ type IP struct {
 	// PodName and PodNamespace say who uses the address; a node's record has
 	// no PodNamespace.
 	PodName, PodNamespace string
+	// VirtualMachine is set if spec.podType says that PodName is the name of a
+	// virtual machine, which goes from Pod to Pod and keeps its address.
+	VirtualMachine bool
 	// Subnet is spec.subnet.
 	Subnet string
 	// V4 and V6 are spec.v4IpAddress and spec.v6IpAddress.

@@ -327,7 +327,7 @@ func TestSticky(t *testing.T) {
 				change(w)
 			}
 			c, _, _ := choose(w)
-			if got := w.request(c).Sticky.String(); got != tc.want {
+			if got := w.request(c).Sticky.V4.String(); got != tc.want {
 				t.Errorf("got %s, want %s", got, tc.want)
 			}
 		})

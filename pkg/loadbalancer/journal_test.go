@@ -65,7 +65,7 @@ func TestANewServiceOfTheSameNameStartsAfresh(t *testing.T) {
 func TestStatusLost(t *testing.T) {
 	var j journal
 	svc := guideService()
-	owner, addr := ownerOf(svc), granted("172.18.0.18").V4
+	owner, addr := ownerOf(svc), granted("172.18.0.18").Addrs.V4
 	if j.statusLost(svc) {
 		t.Error("nothing was announced, so nothing is lost")
 	}

@@ -36,7 +36,7 @@ func decide(w *world, c choice, reserved ipam.Result) plan {
 		p.move = lostAddress(w, c, reserved)
 	case reserved.State == ipam.Pending:
 		p.wait = "an address from Kube-OVN"
-	case hasOtherAddress(w, c, reserved.V4):
+	case hasOtherAddress(w, c, reserved.Addrs.V4):
 		p.move = true
 	default:
 		p.build = newGateway(w, c, reserved)
@@ -48,7 +48,7 @@ func decide(w *world, c choice, reserved ipam.Result) plan {
 // holds by now, because the Service's own reservation was deleted. An address
 // without a reservation is never used.
 func lostAddress(w *world, c choice, reserved ipam.Result) bool {
-	return reserved.Reason == ipam.ReasonAddressInUse && !reserved.V4.IsValid() &&
+	return reserved.Reason == ipam.ReasonAddressInUse && !reserved.Addrs.V4.IsValid() &&
 		w.deployment != nil && madeWith(w.deployment.Spec.Template.Annotations, c, c.wish)
 }
 

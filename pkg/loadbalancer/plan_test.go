@@ -28,7 +28,7 @@ func madeAt(ip, subnet string) map[string]string {
 }
 
 func granted(ip string) ipam.Result {
-	return ipam.Result{State: ipam.Granted, V4: netip.MustParseAddr(ip), MAC: "00:00:00:00:00:02"}
+	return ipam.Result{State: ipam.Granted, Addrs: kubeovn.Addrs{V4: netip.MustParseAddr(ip)}, MAC: "00:00:00:00:00:02"}
 }
 
 func gatewayPodWith(change func(*corev1.Pod)) gatewayPod {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/spec"
 	"github.com/kubeovn/kube-ovn-ccm/pkg/ipam"
+	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
 )
 
 func TestFromNothingToServing(t *testing.T) {
@@ -96,7 +97,7 @@ func TestTheAddressMoves(t *testing.T) {
 	c.wantShown("", "the new gateway has no Pod yet")
 	c.runPod()
 	c.wantShown("172.18.0.30", "the new gateway serves")
-	if wish := c.kubeOVN.asked[len(c.kubeOVN.asked)-1].Wish; wish != netip.MustParseAddr("172.18.0.30") {
+	if wish := c.kubeOVN.asked[len(c.kubeOVN.asked)-1].Wish.V4; wish != netip.MustParseAddr("172.18.0.30") {
 		t.Errorf("asked for %v", wish)
 	}
 	c.wantEvents()
@@ -105,7 +106,7 @@ func TestTheAddressMoves(t *testing.T) {
 func TestAnImpossibleChangeLeavesEverythingAsItIs(t *testing.T) {
 	c := serving(t)
 	c.updateService(func(s *corev1.Service) { s.Spec.LoadBalancerIP = "10.0.0.1" })
-	c.kubeOVN.result = ipam.Result{State: ipam.Refused, Reason: ipam.ReasonAddressOutOfRange, Message: "not in the range", V4: netip.MustParseAddr("172.18.0.18")}
+	c.kubeOVN.result = ipam.Result{State: ipam.Refused, Reason: ipam.ReasonAddressOutOfRange, Message: "not in the range", Addrs: kubeovn.Addrs{V4: netip.MustParseAddr("172.18.0.18")}}
 	c.wantShown("172.18.0.18", "the change is refused")
 	c.wantShown("172.18.0.18", "and still")
 	c.wantObjects("ConfigMap Deployment NAD Vip", "everything stays")

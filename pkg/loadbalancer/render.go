@@ -41,7 +41,7 @@ func newGateway(w *world, c choice, reserved ipam.Result) *gateway {
 		provider:  c.attachment.Provider(),
 		subnet:    c.subnet.Name,
 		network:   c.network,
-		address:   netip.PrefixFrom(reserved.V4, cidr.Bits()),
+		address:   netip.PrefixFrom(reserved.Addrs.V4, cidr.Bits()),
 		mac:       macOf(w, c, reserved),
 		router:    router,
 		clusterIP: c.clusterIP,
@@ -55,7 +55,7 @@ func newGateway(w *world, c choice, reserved ipam.Result) *gateway {
 func macOf(w *world, c choice, reserved ipam.Result) string {
 	if w.deployment != nil {
 		annotations := w.deployment.Spec.Template.Annotations
-		if mac := annotations[kubeovn.AnnotationKey(c.attachment.Provider(), kubeovn.FieldMACAddress)]; mac != "" && madeWith(annotations, c, reserved.V4) {
+		if mac := annotations[kubeovn.AnnotationKey(c.attachment.Provider(), kubeovn.FieldMACAddress)]; mac != "" && madeWith(annotations, c, reserved.Addrs.V4) {
 			return mac
 		}
 	}

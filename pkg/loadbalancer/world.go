@@ -128,8 +128,9 @@ func (w *world) request(c choice) ipam.Request {
 	return ipam.Request{
 		Owner:  w.owner,
 		Subnet: c.subnet,
-		Wish:   c.wish,
-		Sticky: w.sticky(c),
+		Needs:  kubeovn.Families{V4: true},
+		Wish:   kubeovn.Addrs{V4: c.wish},
+		Sticky: kubeovn.Addrs{V4: w.sticky(c)},
 		Field:  "spec.loadBalancerIP",
 	}
 }
