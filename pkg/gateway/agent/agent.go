@@ -13,12 +13,13 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"k8s.io/klog/v2"
 
-	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/arp"
 	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/desired"
+	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/neighbour"
 	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/spec"
 )
 
@@ -48,10 +49,10 @@ type Kernel interface {
 	Watch(ctx context.Context) (<-chan struct{}, error)
 }
 
-// Neighbours is the link on which the addresses are announced.
+// Neighbours is the link on which one address is asked for and announced.
 type Neighbours interface {
-	Probe(ctx context.Context, address netip.Addr) (net.HardwareAddr, error)
-	Announce(address netip.Addr) error
+	Probe(ctx context.Context) (net.HardwareAddr, error)
+	Announce() error
 	Close() error
 }
 
@@ -59,12 +60,13 @@ type Neighbours interface {
 type Agent struct {
 	config Config
 	kernel Kernel
-	dial   func(link string) (Neighbours, error)
+	dial   func(link string, address netip.Addr) (Neighbours, error)
 
-	document *spec.Document // the last good one; nil if there was none
-	applied  string         // hash of the document that the kernel agrees with
-	flows    bool           // connection tracking agrees with the document
-	carrier  bool           // the attachment had a carrier at the last look
+	document *spec.Document    // the last good one; nil if there was none
+	applied  string            // hash of the document that the kernel agrees with
+	flows    bool              // connection tracking agrees with the document
+	carrier  bool              // the attachment had a carrier at the last look
+	held     []desired.Address // those of the document that the kernel has
 	announce announcer
 	reason   string // the last reason that was logged
 }
@@ -74,7 +76,9 @@ func New(config Config, kernel Kernel) *Agent {
 	return &Agent{
 		config: config,
 		kernel: kernel,
-		dial:   func(link string) (Neighbours, error) { return arp.Dial(link) },
+		dial: func(link string, address netip.Addr) (Neighbours, error) {
+			return neighbour.Dial(link, address)
+		},
 		reason: "starting",
 	}
 }
@@ -115,7 +119,9 @@ func (a *Agent) reconcile(ctx context.Context) error {
 	}
 	// With a bad document on disk the kernel still agrees with the last good
 	// one: what is served stays served.
-	if err := a.converge(ctx); err != nil {
+	err := a.converge(ctx)
+	a.announceHeld(ctx, time.Now())
+	if err != nil {
 		return errors.Join(documentErr, err)
 	}
 	if documentErr == nil {
@@ -134,9 +140,6 @@ func (a *Agent) load(ctx context.Context) (hash string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if err := desired.Supported(d); err != nil {
-		return "", fmt.Errorf("gateway document: %w", err)
-	}
 	hash = spec.Hash(b)
 	if hash != a.applied {
 		klog.FromContext(ctx).V(2).Info("Read a document", "document", hash, "service", d.Service.Namespace+"/"+d.Service.Name, "ports", len(d.Ports))
@@ -147,6 +150,7 @@ func (a *Agent) load(ctx context.Context) (hash string, err error) {
 
 // converge makes the kernel agree with the last good document.
 func (a *Agent) converge(ctx context.Context) error {
+	a.held = nil
 	link := a.document.Interface
 	facts, err := a.kernel.Facts(a.config.ClusterInterface, link)
 	if err != nil {
@@ -160,6 +164,11 @@ func (a *Agent) converge(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for _, address := range have.Addresses {
+		if slices.Contains(want.Addresses, address) {
+			a.held = append(a.held, address)
+		}
+	}
 	ops := desired.Diff(want, have)
 	if err := a.apply(ctx, ops); err != nil {
 		return err
@@ -172,19 +181,14 @@ func (a *Agent) converge(ctx context.Context) error {
 			return fmt.Errorf("the kernel does not keep what it was given: still to do: %s (%d in all)", rest[0], len(rest))
 		}
 	}
-	if err := a.checkCarrier(); err != nil {
-		return err
-	}
-	a.announceNow(ctx, time.Now(), want.Addresses)
-	return nil
+	return a.checkCarrier()
 }
 
 // apply does the steps. The addresses come last, by Diff; before the first of
 // them connection tracking is put right, so that no flow is on an old way when
 // the address appears.
 func (a *Agent) apply(ctx context.Context, ops []desired.Op) error {
-	log := klog.FromContext(ctx)
-	for _, op := range ops {
+	for i, op := range ops {
 		// Hundreds of rules take seconds, and the address is wanted back at
 		// once.
 		if err := ctx.Err(); err != nil {
@@ -193,26 +197,25 @@ func (a *Agent) apply(ctx context.Context, ops []desired.Op) error {
 		if _, ok := op.Object.(desired.Filter); ok {
 			a.flows = false
 		}
-		address, ok := op.Object.(desired.Address)
-		taking := ok && op.Verb == desired.Add
-		if taking {
+		if _, ok := op.Object.(desired.Address); ok && op.Verb == desired.Add {
 			if err := a.forget(ctx); err != nil {
 				return err
 			}
-			if err := a.claim(ctx, address); err != nil {
-				return err
-			}
+			return a.take(ctx, ops[i:])
 		}
-		if err := a.kernel.Apply(op); err != nil {
+		if err := a.do(ctx, op); err != nil {
 			return err
 		}
-		if taking {
-			a.announce.restart()
-			a.announceNow(ctx, time.Now(), []desired.Address{address})
-		}
-		log.V(2).Info("Changed the kernel", "step", op.String())
 	}
 	return a.forget(ctx)
+}
+
+func (a *Agent) do(ctx context.Context, op desired.Op) error {
+	if err := a.kernel.Apply(op); err != nil {
+		return err
+	}
+	klog.FromContext(ctx).V(2).Info("Changed the kernel", "step", op.String())
+	return nil
 }
 
 // forget deletes what connection tracking knows against the document, once
@@ -232,28 +235,6 @@ func (a *Agent) forget(ctx context.Context) error {
 	return nil
 }
 
-// claim asks the link whether an address may be taken.
-func (a *Agent) claim(ctx context.Context, address desired.Address) error {
-	// Without a carrier the question would go nowhere and its silence would
-	// be taken for a yes.
-	if err := a.checkCarrier(); err != nil {
-		return err
-	}
-	link, err := a.dial(address.Link)
-	if err != nil {
-		return err
-	}
-	defer link.Close()
-	holder, err := link.Probe(ctx, address.Prefix.Addr())
-	if err != nil {
-		return err
-	}
-	if holder != nil {
-		return fmt.Errorf("address %s is in use on the network by MAC %s", address.Prefix.Addr(), holder)
-	}
-	return nil
-}
-
 // checkCarrier reports an attachment that carries nothing. When it is back,
 // the switches behind it may have forgotten us: the addresses are announced
 // anew.
@@ -263,7 +244,7 @@ func (a *Agent) checkCarrier() error {
 		return err
 	}
 	if !facts.Attachment.Carrier {
-		a.carrier = false
+		a.carrier, a.held = false, nil
 		return fmt.Errorf("interface %s has no carrier: is the attachment's master interface on this node up?", facts.Attachment.Name)
 	}
 	if !a.carrier {

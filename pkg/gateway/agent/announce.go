@@ -43,13 +43,14 @@ func (n *announcer) due(now time.Time) bool {
 	return true
 }
 
-// announceNow announces the addresses if it is time to. That a frame could
-// not be sent is no reason to stop serving: who knows the way goes on.
-func (a *Agent) announceNow(ctx context.Context, now time.Time, addresses []desired.Address) {
-	if !a.announce.due(now) {
+// announceHeld announces the addresses that are here if it is time to. That a
+// frame could not be sent is no reason to stop serving: who knows the way goes
+// on.
+func (a *Agent) announceHeld(ctx context.Context, now time.Time) {
+	if ctx.Err() != nil || len(a.held) == 0 || !a.announce.due(now) {
 		return
 	}
-	for _, address := range addresses {
+	for _, address := range a.held {
 		if err := a.announceOne(address); err != nil {
 			klog.FromContext(ctx).Error(err, "Could not announce an address")
 		}
@@ -57,10 +58,10 @@ func (a *Agent) announceNow(ctx context.Context, now time.Time, addresses []desi
 }
 
 func (a *Agent) announceOne(address desired.Address) error {
-	link, err := a.dial(address.Link)
+	link, err := a.dial(address.Link, address.Prefix.Addr())
 	if err != nil {
 		return err
 	}
 	defer link.Close()
-	return link.Announce(address.Prefix.Addr())
+	return link.Announce()
 }

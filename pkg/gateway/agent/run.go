@@ -90,10 +90,14 @@ func (t *alarm) within(d time.Duration) {
 // pause is the time until the next look: the next resync, or earlier if
 // something failed or an announcement is due.
 func (a *Agent) pause(serving bool, now time.Time) time.Duration {
+	pause := a.config.Resync
 	if !serving {
-		return retry
+		pause = retry
 	}
-	return min(a.config.Resync, max(a.announce.next.Sub(now), 0))
+	if len(a.held) == 0 {
+		return pause
+	}
+	return min(pause, max(a.announce.next.Sub(now), 0))
 }
 
 // watch watches a directory, not the file in it: a mounted ConfigMap changes

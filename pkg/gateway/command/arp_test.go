@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/arp"
+	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/neighbour"
 )
 
 func (l *lab) mac(role, link string) string {
@@ -28,12 +28,13 @@ func (l *lab) mac(role, link string) string {
 
 // probe asks from the client who has an address.
 func (l *lab) probe(address string) (net.HardwareAddr, error) {
-	var conn *arp.Conn
-	if err := within(l.names["client"], func() (err error) { conn, err = arp.Dial("eth0"); return err }); err != nil {
+	var conn *neighbour.Conn
+	dial := func() (err error) { conn, err = neighbour.Dial("eth0", netip.MustParseAddr(address)); return err }
+	if err := within(l.names["client"], dial); err != nil {
 		return nil, err
 	}
 	defer conn.Close()
-	return conn.Probe(context.Background(), netip.MustParseAddr(address))
+	return conn.Probe(context.Background())
 }
 
 func TestAClientThatKnewAnotherHolderLearnsTheNewOne(t *testing.T) {
@@ -113,28 +114,40 @@ func TestAnAttachmentWithoutCarrierIsNoticed(t *testing.T) {
 	})
 }
 
-func TestAnnouncementsComeInBothFormsAndMoreThanOnce(t *testing.T) {
-	l := newLab(t)
-	var conn *arp.Conn
-	l.inside("client", func() (err error) { conn, err = arp.Dial("eth0"); return err })
+// listen collects the frames of ARP or NDP, as the address's family has it,
+// that reach the client while something is done and for a second after it.
+func (l *lab) listen(address string, do func()) (frames [][]byte) {
+	l.t.Helper()
+	var conn *neighbour.Conn
+	l.inside("client", func() (err error) {
+		conn, err = neighbour.Dial("eth0", netip.MustParseAddr(address))
+		return err
+	})
 	defer conn.Close()
-	l.startServing(document(tcp(80)))
-	mac := l.mac("gw", "net1")
-	seen := map[uint16]int{}
-	deadline := time.Now().Add(time.Second)
-	for {
-		p, err := conn.Receive(context.Background(), deadline)
+	do()
+	for deadline := time.Now().Add(time.Second); ; {
+		frame, err := conn.Receive(context.Background(), deadline)
 		if errors.Is(err, context.DeadlineExceeded) {
-			break
+			return frames
 		}
 		if err != nil {
-			t.Fatal(err)
+			l.t.Fatal(err)
 		}
-		if p.SenderMAC.String() == mac && p.SenderIP == p.TargetIP && p.SenderIP.String() == lbAddress {
+		frames = append(frames, frame)
+	}
+}
+
+func TestAnnouncementsComeInBothFormsAndMoreThanOnce(t *testing.T) {
+	l := newLab(t)
+	mac := l.mac("gw", "net1")
+	seen := map[uint16]int{}
+	for _, frame := range l.listen(lbAddress, func() { l.startServing(document(tcp(80))) }) {
+		p, err := neighbour.ParseARP(frame)
+		if err == nil && p.SenderMAC.String() == mac && p.SenderIP == p.TargetIP && p.SenderIP.String() == lbAddress {
 			seen[p.Operation]++
 		}
 	}
-	if seen[arp.Request] != 3 || seen[arp.Reply] != 3 {
-		t.Errorf("announced %d times as a request and %d times as a reply, want 3 and 3", seen[arp.Request], seen[arp.Reply])
+	if seen[neighbour.ARPRequest] != 3 || seen[neighbour.ARPReply] != 3 {
+		t.Errorf("announced %d times as a request and %d times as a reply, want 3 and 3", seen[neighbour.ARPRequest], seen[neighbour.ARPReply])
 	}
 }

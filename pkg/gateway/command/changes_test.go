@@ -152,7 +152,7 @@ func TestADocumentThatCannotBeServedChangesNothing(t *testing.T) {
 		{"not JSON", "{", "gateway document: "},
 		{"a format of the future", `{"version":3}`, "version is 3, this agent reads 2"},
 		{"no families", `{"version":2,"target":"ClusterIP","interface":"net1"}`, "families is empty"},
-		{"an IP family for which there is no code", string(v6JSON), "this gateway serves IPv4 only"},
+		{"IPv6 at the ClusterIP", string(v6JSON), "families[0]: IPv6 needs target Endpoints"},
 	} {
 		t.Run(tc.sentence, func(t *testing.T) {
 			l := l.in(t)

@@ -26,9 +26,10 @@ func guide(ports ...spec.Port) *spec.Document {
 }
 
 var pod = Facts{
-	Cluster:        Link{Name: "eth0", Up: true, Carrier: true},
-	Attachment:     Link{Name: "net1", Up: true, Carrier: true},
-	ClusterGateway: netip.MustParseAddr("10.16.0.1"),
+	Cluster:         Link{Name: "eth0", Up: true, Carrier: true},
+	Attachment:      Link{Name: "net1", Up: true, Carrier: true},
+	ClusterGateway4: netip.MustParseAddr("10.16.0.1"),
+	ClusterGateway6: netip.MustParseAddr("fd00:10:16::1"),
 }
 
 func build(t *testing.T, d *spec.Document) State {
@@ -157,20 +158,22 @@ func TestDiff(t *testing.T) {
 }
 
 func TestWhatCannotBeBuiltSaysWhy(t *testing.T) {
-	v6 := guide()
-	v6.Families[0].Address = netip.MustParsePrefix("fd00::18/64")
-	noRoute := pod
-	noRoute.ClusterGateway = netip.Addr{}
+	no4, no6 := pod, pod
+	no4.ClusterGateway4 = netip.Addr{}
+	no6.ClusterGateway6 = netip.Addr{}
 	for sentence, tc := range map[string]struct {
 		document *spec.Document
 		facts    Facts
 		want     string
 	}{
-		"IPv6":                  {v6, pod, "families[0].address fd00::18/64: this gateway serves IPv4 only"},
-		"no way to the cluster": {guide(), noRoute, "the Pod has no default route on eth0"},
+		"no way to the cluster":            {guide(), no4, "the Pod has no default route on eth0 for IPv4"},
+		"no way to the cluster by IPv6":    {dual(), no6, "the Pod has no default route on eth0 for IPv6"},
+		"only the way that is not needed":  {guide(), no6, ""},
+		"IPv4 is not needed for IPv6 only": {v6only(), no4, ""},
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			if _, err := Build(tc.document, tc.facts); err == nil || !strings.Contains(err.Error(), tc.want) {
+			_, err := Build(tc.document, tc.facts)
+			if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %v, want %q", err, tc.want)
 			}
 		})

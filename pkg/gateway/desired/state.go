@@ -48,16 +48,30 @@ type Facts struct {
 	Cluster Link
 	// Attachment is the interface of the document, net1.
 	Attachment Link
-	// ClusterGateway is the next hop of the main table's default route on
-	// the cluster's interface; the zero Addr if there is none.
-	ClusterGateway netip.Addr
+	// ClusterGateway4 and ClusterGateway6 are the next hops of the main
+	// table's default routes on the cluster's interface; the zero Addr if
+	// there is none.
+	ClusterGateway4, ClusterGateway6 netip.Addr
+}
+
+// clusterGateway is the next hop of one IP family; the error says that there
+// is none.
+func (f Facts) clusterGateway(v6 bool) (netip.Addr, error) {
+	gateway, family := f.ClusterGateway4, "IPv4"
+	if v6 {
+		gateway, family = f.ClusterGateway6, "IPv6"
+	}
+	if !gateway.IsValid() {
+		return gateway, fmt.Errorf("the Pod has no default route on %s for %s, so there is no way to the cluster's Services", f.Cluster.Name, family)
+	}
+	return gateway, nil
 }
 
 // State is a part of the kernel's state: the part that a gateway owns.
 type State struct {
 	// Up are the interfaces that are up.
 	Up []Up
-	// Settings are per-interface IPv4 settings.
+	// Settings are settings of the kernel, most of them of one interface.
 	Settings []Setting
 	// Filters are iptables rules, in the order in which they are added.
 	Filters []Filter
@@ -75,17 +89,27 @@ type Up struct{ Link string }
 // String names the object as an operator would.
 func (u Up) String() string { return fmt.Sprintf("link %s up", u.Link) }
 
-// Setting is one per-interface IPv4 setting: net.ipv4.conf.<Link>.<Key>.
+// Setting is one setting of an IP family: net.ipv4.conf.<Link>.<Key>, or
+// net.ipv6.
 type Setting struct {
+	V6 bool
+	// Link is the interface, or "all".
 	Link  string
 	Key   string
 	Value int
 }
 
-// String is the setting as sysctl(8) would take it.
-func (s Setting) String() string {
-	return fmt.Sprintf("net.ipv4.conf.%s.%s=%d", s.Link, s.Key, s.Value)
+// Name is the setting's name as sysctl(8) knows it.
+func (s Setting) Name() string {
+	family := "ipv4"
+	if s.V6 {
+		family = "ipv6"
+	}
+	return fmt.Sprintf("net.%s.conf.%s.%s", family, s.Link, s.Key)
 }
+
+// String is the setting as sysctl(8) would take it.
+func (s Setting) String() string { return fmt.Sprintf("%s=%d", s.Name(), s.Value) }
 
 // Filter is one iptables rule.
 type Filter struct {
@@ -122,6 +146,8 @@ func (r Route) String() string {
 
 // Rule is one policy rule that looks up a routing table.
 type Rule struct {
+	// V6 says that the rule is for IPv6.
+	V6       bool
 	Priority int
 	// Mark is the packet's mark; 0 for any.
 	Mark uint32
@@ -136,6 +162,9 @@ type Rule struct {
 // String is the rule as ip-rule(8) would take it.
 func (r Rule) String() string {
 	s := fmt.Sprintf("rule %d:", r.Priority)
+	if r.V6 {
+		s = "IPv6 " + s
+	}
 	if r.From.IsValid() {
 		s += " from " + r.From.String()
 	}
@@ -152,68 +181,58 @@ func (r Rule) String() string {
 type Address struct {
 	Link   string
 	Prefix netip.Prefix
+	// Unused is false for every address of ours; it is here so that an IPv6
+	// address which the kernel holds back, because it still asks whether
+	// somebody else has it or found that somebody has, is told from one that
+	// serves.
+	Unused bool
 }
 
 // String is the address as ip-address(8) would take it.
 func (a Address) String() string { return fmt.Sprintf("address %s dev %s", a.Prefix, a.Link) }
 
-// Supported reports what a valid document asks for that this agent cannot do.
-// It is the only place that knows: the rest is written for any family.
-func Supported(d *spec.Document) error {
-	for i, f := range d.Families {
-		if !f.Address.Addr().Is4() {
-			return fmt.Errorf("families[%d].address %s: this gateway serves IPv4 only", i, f.Address)
-		}
-	}
-	return nil
-}
-
 // Build returns what the kernel should hold for a document. The error says
 // which fact is missing.
 func Build(d *spec.Document, facts Facts) (State, error) {
-	if err := Supported(d); err != nil {
-		return State{}, err
-	}
-	if !facts.ClusterGateway.IsValid() {
-		return State{}, fmt.Errorf("the Pod has no default route on %s, so there is no way to the cluster's Services", facts.Cluster.Name)
-	}
 	in, out := facts.Attachment.Name, facts.Cluster.Name
-	want := State{
-		Up: []Up{{out}, {in}},
-		Settings: []Setting{
-			{out, "forwarding", 1},
-			{in, "forwarding", 1},
-			// Loose, because the reverse path of a client is in Table, which
-			// the strict check would look up without the iif rules.
-			{out, "rp_filter", 2},
-			{in, "rp_filter", 2},
-			// net1 speaks for its own addresses only, never for the Pod's.
-			{in, "arp_ignore", 1},
-			{in, "arp_announce", 2},
-		},
-		Rules: []Rule{
-			{Priority: PriorityFromCluster, In: out, Table: Table},
-			{Priority: PriorityFromAttachment, In: in, Table: Table},
-		},
-	}
-	if d.Target == spec.TargetEndpoints {
-		want.Rules = append(want.Rules, Rule{Priority: PriorityMarked, Mark: EndpointMark, Table: EndpointTable})
-	}
+	want := State{Up: []Up{{out}, {in}}}
 	for _, f := range d.Families {
+		address := f.Address.Addr()
+		v6 := address.Is6()
+		gateway, err := facts.clusterGateway(v6)
+		if err != nil {
+			return State{}, err
+		}
+		if v6 {
+			want.Settings = append(want.Settings, settings6(in)...)
+		} else {
+			want.Settings = append(want.Settings, settings4(out, in)...)
+		}
 		want.Routes = append(want.Routes,
 			Route{Table: Table, To: f.Address.Masked(), Link: in},
-			Route{Table: Table, To: netip.PrefixFrom(f.ClusterIP, f.ClusterIP.BitLen()), Via: facts.ClusterGateway, Link: out},
-			Route{Table: Table, To: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Via: f.Gateway, Link: in},
+			Route{Table: Table, To: netip.PrefixFrom(f.ClusterIP, f.ClusterIP.BitLen()), Via: gateway, Link: out},
+			Route{Table: Table, To: everything(v6), Via: f.Gateway, Link: in},
+		)
+		want.Rules = append(want.Rules,
+			Rule{V6: v6, Priority: PriorityFromCluster, In: out, Table: Table},
+			Rule{V6: v6, Priority: PriorityFromAttachment, In: in, Table: Table},
+			Rule{V6: v6, Priority: PriorityFromAddress, From: netip.PrefixFrom(address, address.BitLen()), Table: Table},
 		)
 		if d.Target == spec.TargetEndpoints {
-			want.Routes = append(want.Routes, Route{
-				Table: EndpointTable, To: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Via: facts.ClusterGateway, Link: out,
-			})
+			want.Routes = append(want.Routes, Route{Table: EndpointTable, To: everything(v6), Via: gateway, Link: out})
+			want.Rules = append(want.Rules, Rule{V6: v6, Priority: PriorityMarked, Mark: EndpointMark, Table: EndpointTable})
 		}
-		address := f.Address.Addr()
-		want.Rules = append(want.Rules, Rule{Priority: PriorityFromAddress, From: netip.PrefixFrom(address, address.BitLen()), Table: Table})
 		want.Addresses = append(want.Addresses, Address{Link: in, Prefix: f.Address})
 	}
+	want.Settings = append(want.Settings, arpSettings(in)...)
 	want.Filters = filters(d)
 	return want, nil
+}
+
+// everything is the destination of a default route.
+func everything(v6 bool) netip.Prefix {
+	if v6 {
+		return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 }

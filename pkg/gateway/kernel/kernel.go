@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"os"
 
 	"github.com/coreos/go-iptables/iptables"
 	"github.com/vishvananda/netlink"
@@ -32,6 +33,8 @@ func (e *FatalError) Unwrap() error { return e.Err }
 type Kernel struct {
 	nl  *netlink.Handle
 	ipt *iptables.IPTables
+	// families are those that the kernel has, as netlink numbers them.
+	families []int
 }
 
 // Open prepares the access. An error is a FatalError: the image has no
@@ -49,7 +52,16 @@ func Open() (*Kernel, error) {
 		nl.Close()
 		return nil, &FatalError{fmt.Errorf("find iptables: %w", err)}
 	}
-	return &Kernel{nl: nl, ipt: ipt}, nil
+	return &Kernel{nl: nl, ipt: ipt, families: families()}, nil
+}
+
+// families leaves IPv6 out where it was switched off when the node started:
+// the kernel would answer for IPv4 instead.
+func families() []int {
+	if _, err := os.Stat("/proc/net/if_inet6"); err != nil {
+		return []int{netlink.FAMILY_V4}
+	}
+	return []int{netlink.FAMILY_V4, netlink.FAMILY_V6}
 }
 
 // checkCapabilities reports what the container was not given. Asked here, it
@@ -84,8 +96,17 @@ func (k *Kernel) Facts(cluster, attachment string) (desired.Facts, error) {
 	if err != nil {
 		return desired.Facts{}, err
 	}
-	gateway, err := k.defaultGateway(eth0)
-	return desired.Facts{Cluster: linkFacts(eth0), Attachment: linkFacts(net1), ClusterGateway: gateway}, err
+	facts := desired.Facts{Cluster: linkFacts(eth0), Attachment: linkFacts(net1)}
+	for _, family := range k.families {
+		gateway := &facts.ClusterGateway4
+		if family == netlink.FAMILY_V6 {
+			gateway = &facts.ClusterGateway6
+		}
+		if *gateway, err = k.defaultGateway(eth0, family); err != nil {
+			return desired.Facts{}, err
+		}
+	}
+	return facts, nil
 }
 
 func (k *Kernel) link(name string) (netlink.Link, error) {
@@ -104,15 +125,15 @@ func linkFacts(l netlink.Link) desired.Link {
 	return desired.Link{Name: a.Name, Up: a.Flags&net.FlagUp != 0, Carrier: a.RawFlags&unix.IFF_RUNNING != 0}
 }
 
-func (k *Kernel) defaultGateway(link netlink.Link) (netip.Addr, error) {
-	routes, err := k.nl.RouteListFiltered(netlink.FAMILY_V4,
+func (k *Kernel) defaultGateway(link netlink.Link, family int) (netip.Addr, error) {
+	routes, err := k.nl.RouteListFiltered(family,
 		&netlink.Route{Table: unix.RT_TABLE_MAIN, LinkIndex: link.Attrs().Index},
 		netlink.RT_FILTER_TABLE|netlink.RT_FILTER_OIF)
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("read the main table's routes on %s: %w", link.Attrs().Name, err)
 	}
 	for _, r := range routes {
-		if gateway := toAddr(r.Gw); toPrefix(r.Dst).Bits() == 0 && gateway.IsValid() {
+		if gateway := toAddr(r.Gw); toPrefix(r.Dst, family).Bits() == 0 && gateway.IsValid() {
 			return gateway, nil
 		}
 	}
@@ -187,8 +208,11 @@ func toAddr(ip net.IP) netip.Addr {
 }
 
 // toPrefix converts a destination; nil is the kernel's way to say everything.
-func toPrefix(n *net.IPNet) netip.Prefix {
-	if n == nil {
+func toPrefix(n *net.IPNet, family int) netip.Prefix {
+	switch {
+	case n == nil && family == netlink.FAMILY_V6:
+		return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	case n == nil:
 		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 	}
 	ones, _ := n.Mask.Size()

@@ -15,23 +15,32 @@ import (
 // tables are the routing tables that a gateway owns.
 var tables = []int{desired.Table, desired.EndpointTable}
 
+// metric6 is what the kernel makes of a route of IPv6 without a metric,
+// IP6_RT_PRIO_USER of linux/ipv6_route.h.
+const metric6 = 1024
+
 func (k *Kernel) routes() ([]desired.Route, error) {
 	names, err := k.linkNames()
 	if err != nil {
 		return nil, err
 	}
 	var out []desired.Route
-	for _, table := range tables {
-		routes, err := k.nl.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: table}, netlink.RT_FILTER_TABLE)
-		if err != nil {
-			return nil, fmt.Errorf("read table %d: %w", table, err)
-		}
-		for _, r := range routes {
-			route := desired.Route{Table: table, To: toPrefix(r.Dst), Via: toAddr(r.Gw), Link: names[r.LinkIndex], Metric: r.Priority}
-			if r.Type != unix.RTN_UNICAST {
-				route.Kind = r.Type
+	for _, family := range k.families {
+		for _, table := range tables {
+			routes, err := k.nl.RouteListFiltered(family, &netlink.Route{Table: table}, netlink.RT_FILTER_TABLE)
+			if err != nil {
+				return nil, fmt.Errorf("read table %d: %w", table, err)
 			}
-			out = append(out, route)
+			for _, r := range routes {
+				route := desired.Route{Table: table, To: toPrefix(r.Dst, family), Via: toAddr(r.Gw), Link: names[r.LinkIndex], Metric: r.Priority}
+				if family == netlink.FAMILY_V6 && r.Priority == metric6 {
+					route.Metric = 0
+				}
+				if r.Type != unix.RTN_UNICAST {
+					route.Kind = r.Type
+				}
+				out = append(out, route)
+			}
 		}
 	}
 	return out, nil
@@ -76,20 +85,22 @@ func (k *Kernel) applyRoute(verb desired.Verb, r desired.Route) error {
 }
 
 func (k *Kernel) rules() ([]desired.Rule, error) {
-	rules, err := k.nl.RuleList(netlink.FAMILY_V4)
-	if err != nil {
-		return nil, fmt.Errorf("read the policy rules: %w", err)
-	}
 	var out []desired.Rule
-	for _, r := range rules {
-		if !slices.Contains(tables, r.Table) {
-			continue
+	for _, family := range k.families {
+		rules, err := k.nl.RuleList(family)
+		if err != nil {
+			return nil, fmt.Errorf("read the policy rules: %w", err)
 		}
-		rule := desired.Rule{Priority: r.Priority, Mark: r.Mark, In: r.IifName, Table: r.Table}
-		if r.Src != nil {
-			rule.From = toPrefix(r.Src)
+		for _, r := range rules {
+			if !slices.Contains(tables, r.Table) {
+				continue
+			}
+			rule := desired.Rule{V6: family == netlink.FAMILY_V6, Priority: r.Priority, Mark: r.Mark, In: r.IifName, Table: r.Table}
+			if r.Src != nil {
+				rule.From = toPrefix(r.Src, family)
+			}
+			out = append(out, rule)
 		}
-		out = append(out, rule)
 	}
 	return out, nil
 }
@@ -97,6 +108,9 @@ func (k *Kernel) rules() ([]desired.Rule, error) {
 func (k *Kernel) applyRule(verb desired.Verb, r desired.Rule) error {
 	rule := netlink.NewRule()
 	rule.Family = netlink.FAMILY_V4
+	if r.V6 {
+		rule.Family = netlink.FAMILY_V6
+	}
 	rule.Table = r.Table
 	rule.Mark = r.Mark
 	rule.Priority = r.Priority
@@ -115,15 +129,28 @@ func (k *Kernel) addresses(name string) ([]desired.Address, error) {
 	if err != nil {
 		return nil, err
 	}
-	addrs, err := k.nl.AddrList(link, netlink.FAMILY_V4)
-	if err != nil {
-		return nil, fmt.Errorf("read the addresses of %s: %w", name, err)
-	}
 	var out []desired.Address
-	for _, a := range addrs {
-		out = append(out, desired.Address{Link: name, Prefix: toPrefix(a.IPNet)})
+	for _, family := range k.families {
+		addrs, err := k.nl.AddrList(link, family)
+		if err != nil {
+			return nil, fmt.Errorf("read the addresses of %s: %w", name, err)
+		}
+		for _, a := range addrs {
+			if family == netlink.FAMILY_V6 && byItself(a) {
+				continue
+			}
+			unused := a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0
+			out = append(out, desired.Address{Link: name, Prefix: toPrefix(a.IPNet, family), Unused: unused})
+		}
 	}
 	return out, nil
+}
+
+// byItself tells whether an IPv6 address is one that the kernel gave to the
+// interface by itself: the link-local one, or what a router told it.
+func byItself(a netlink.Addr) bool {
+	const autoconfigured = unix.IFA_F_MANAGETEMPADDR | unix.IFA_F_TEMPORARY
+	return a.Scope != unix.RT_SCOPE_UNIVERSE || a.Flags&unix.IFA_F_PERMANENT == 0 || a.Flags&autoconfigured != 0
 }
 
 func (k *Kernel) applyAddress(verb desired.Verb, a desired.Address) error {
@@ -133,6 +160,12 @@ func (k *Kernel) applyAddress(verb desired.Verb, a desired.Address) error {
 	}
 	// No broadcast address, as in the guide; nothing is broadcast from here.
 	addr := &netlink.Addr{IPNet: toIPNet(a.Prefix), Broadcast: net.IPv4zero}
+	if a.Prefix.Addr().Is6() {
+		// The kernel would hold the address back for a second or two to ask
+		// whether it is free, which the agent has done, and never use it
+		// should the former holder still answer.
+		addr.Flags = unix.IFA_F_NODAD
+	}
 	if verb == desired.Delete {
 		return k.nl.AddrDel(link, addr)
 	}

@@ -103,22 +103,26 @@ func TestValidate(t *testing.T) {
 		"one port with three protocols": {func(d *Document) {
 			d.Ports = []Port{{Protocol: TCP, Port: 53}, {Protocol: UDP, Port: 53}, {Protocol: SCTP, Port: 53}}
 		}, ""},
-		"two families, IPv6 with a link-local router": {func(d *Document) { d.Families = append(d.Families, v6) }, ""},
-		"a format of the future":                      {func(d *Document) { d.Version = 3 }, "version is 3"},
-		"no interface":                                {func(d *Document) { d.Interface = "" }, "interface is empty"},
-		"an interface that leaves /proc/sys":          {func(d *Document) { d.Interface = "../../x" }, "is not the name of an interface"},
-		"an interface with a name that is too long":   {func(d *Document) { d.Interface = "abcdefghijklmnop" }, "is not the name of an interface"},
-		"no family":                           {func(d *Document) { d.Families = nil }, "families is empty"},
-		"a family twice":                      {func(d *Document) { d.Families = append(d.Families, d.Families[0]) }, "families[1]: a second entry"},
-		"no address":                          {func(d *Document) { d.Families[0].Address = netip.Prefix{} }, "families[0].address is missing"},
-		"no router":                           {func(d *Document) { d.Families[0].Gateway = netip.Addr{} }, "families[0].gateway is missing"},
-		"no ClusterIP":                        {func(d *Document) { d.Families[0].ClusterIP = netip.Addr{} }, "families[0].clusterIP is missing"},
-		"a ClusterIP of the other family":     {func(d *Document) { d.Families[0].ClusterIP = v6.ClusterIP }, "families[0].clusterIP fd00:10::1 is of another IP family"},
-		"a router outside the Subnet":         {func(d *Document) { d.Families[0].Gateway = netip.MustParseAddr("172.19.0.1") }, "families[0].gateway 172.19.0.1 is outside the Subnet"},
-		"the router's address as the address": {func(d *Document) { d.Families[0].Address = netip.MustParsePrefix("172.18.0.1/16") }, "families[0].gateway 172.18.0.1 is the load balancer's own address"},
-		"an address of no host":               {func(d *Document) { d.Families[0].Address = netip.MustParsePrefix("224.0.0.1/16") }, "families[0].address 224.0.0.1/16 is not an address of a host"},
-		"port 0":                              {func(d *Document) { d.Ports[0].Port = 0 }, "ports[0].port is 0"},
-		"an unknown protocol":                 {func(d *Document) { d.Ports[0].Protocol = "tcp" }, `ports[0].protocol "tcp"`},
+		"two families, IPv6 with a link-local router": {func(d *Document) {
+			d.Target, d.Families = TargetEndpoints, append(d.Families, v6)
+		}, ""},
+		"IPv6 alone":                                {func(d *Document) { d.Target, d.Families = TargetEndpoints, []Family{v6} }, ""},
+		"IPv6 at the ClusterIP":                     {func(d *Document) { d.Families = append(d.Families, v6) }, "families[1]: IPv6 needs target Endpoints"},
+		"a format of the future":                    {func(d *Document) { d.Version = 3 }, "version is 3"},
+		"no interface":                              {func(d *Document) { d.Interface = "" }, "interface is empty"},
+		"an interface that leaves /proc/sys":        {func(d *Document) { d.Interface = "../../x" }, "is not the name of an interface"},
+		"an interface with a name that is too long": {func(d *Document) { d.Interface = "abcdefghijklmnop" }, "is not the name of an interface"},
+		"no family":                                 {func(d *Document) { d.Families = nil }, "families is empty"},
+		"a family twice":                            {func(d *Document) { d.Families = append(d.Families, d.Families[0]) }, "families[1]: a second entry"},
+		"no address":                                {func(d *Document) { d.Families[0].Address = netip.Prefix{} }, "families[0].address is missing"},
+		"no router":                                 {func(d *Document) { d.Families[0].Gateway = netip.Addr{} }, "families[0].gateway is missing"},
+		"no ClusterIP":                              {func(d *Document) { d.Families[0].ClusterIP = netip.Addr{} }, "families[0].clusterIP is missing"},
+		"a ClusterIP of the other family":           {func(d *Document) { d.Families[0].ClusterIP = v6.ClusterIP }, "families[0].clusterIP fd00:10::1 is of another IP family"},
+		"a router outside the Subnet":               {func(d *Document) { d.Families[0].Gateway = netip.MustParseAddr("172.19.0.1") }, "families[0].gateway 172.19.0.1 is outside the Subnet"},
+		"the router's address as the address":       {func(d *Document) { d.Families[0].Address = netip.MustParsePrefix("172.18.0.1/16") }, "families[0].gateway 172.18.0.1 is the load balancer's own address"},
+		"an address of no host":                     {func(d *Document) { d.Families[0].Address = netip.MustParsePrefix("224.0.0.1/16") }, "families[0].address 224.0.0.1/16 is not an address of a host"},
+		"port 0":                                    {func(d *Document) { d.Ports[0].Port = 0 }, "ports[0].port is 0"},
+		"an unknown protocol":                       {func(d *Document) { d.Ports[0].Protocol = "tcp" }, `ports[0].protocol "tcp"`},
 		"endpoints of both families": {func(d *Document) {
 			d.Target = TargetEndpoints
 			d.SourceRanges = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("fd00::/8")}
@@ -165,7 +169,7 @@ func TestEveryFaultIsNamed(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(guideJSON))
-	f.Add([]byte(`{"version":2,"target":"ClusterIP","interface":"net1","families":[{"address":"fd00::2/64","gateway":"fe80::1%net1","clusterIP":"fd01::1"}]}`))
+	f.Add([]byte(`{"version":2,"target":"Endpoints","interface":"net1","families":[{"address":"fd00::2/64","gateway":"fe80::1%net1","clusterIP":"fd01::1"}]}`))
 	f.Add([]byte(`{"version":2,"target":"ClusterIP","interface":"..","families":[{"address":"0.0.0.0/0","gateway":"::ffff:1.2.3.4","clusterIP":""}],"ports":[{"port":65536}]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d, err := Parse(b)

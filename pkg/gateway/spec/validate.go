@@ -60,6 +60,11 @@ func (d *Document) validateTarget() []error {
 		if d.AffinitySeconds != 0 {
 			errs = append(errs, errors.New("affinitySeconds needs target Endpoints"))
 		}
+		for i, f := range d.Families {
+			if f.Address.Addr().Is6() {
+				errs = append(errs, fmt.Errorf("families[%d]: IPv6 needs target Endpoints", i))
+			}
+		}
 	default:
 		errs = append(errs, fmt.Errorf("target %q is none of ClusterIP, Endpoints", d.Target))
 	}

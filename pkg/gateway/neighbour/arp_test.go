@@ -1,4 +1,4 @@
-package arp
+package neighbour
 
 import (
 	"bytes"
@@ -17,13 +17,13 @@ var (
 	nobody  = make(net.HardwareAddr, 6)
 )
 
-func TestFramesOnTheWire(t *testing.T) {
-	both := announcements(ours, address)
+func TestARPOnTheWire(t *testing.T) {
+	both := arpAnnouncements(ours, address)
 	for sentence, tc := range map[string]struct {
-		packet Packet
+		packet ARP
 		want   string
 	}{
-		"a probe has no sender address": {probe(ours, address),
+		"a probe has no sender address": {arpProbe(ours, address),
 			"ffffffffffff 000000afaabf 0806 0001 0800 06 04 0001 000000afaabf 00000000 000000000000 ac120012"},
 		"an announcement as a request": {both[0],
 			"ffffffffffff 000000afaabf 0806 0001 0800 06 04 0001 000000afaabf ac120012 000000000000 ac120012"},
@@ -38,22 +38,22 @@ func TestFramesOnTheWire(t *testing.T) {
 	}
 }
 
-func TestWhoClaimsTheAddress(t *testing.T) {
+func TestWhoClaimsAnIPv4Address(t *testing.T) {
 	for sentence, tc := range map[string]struct {
-		packet Packet
+		packet ARP
 		want   bool
 	}{
-		"a holder answers":               {Packet{Reply, theirs, address, ours, netip.IPv4Unspecified()}, true},
-		"a holder announces itself":      {Packet{Request, theirs, address, nobody, address}, true},
-		"a holder asks for somebody":     {Packet{Request, theirs, address, nobody, client}, true},
-		"another one probes for it too":  {Packet{Request, theirs, netip.IPv4Unspecified(), nobody, address}, true},
-		"another one probes for another": {Packet{Request, theirs, netip.IPv4Unspecified(), nobody, client}, false},
-		"a client asks who has it":       {Packet{Request, theirs, client, nobody, address}, false},
-		"our own probe comes back":       {Packet{Request, ours, netip.IPv4Unspecified(), nobody, address}, false},
-		"our own announcement":           {Packet{Reply, ours, address, ours, address}, false},
+		"a holder answers":               {ARP{ARPReply, theirs, address, ours, netip.IPv4Unspecified()}, true},
+		"a holder announces itself":      {ARP{ARPRequest, theirs, address, nobody, address}, true},
+		"a holder asks for somebody":     {ARP{ARPRequest, theirs, address, nobody, client}, true},
+		"another one probes for it too":  {ARP{ARPRequest, theirs, netip.IPv4Unspecified(), nobody, address}, true},
+		"another one probes for another": {ARP{ARPRequest, theirs, netip.IPv4Unspecified(), nobody, client}, false},
+		"a client asks who has it":       {ARP{ARPRequest, theirs, client, nobody, address}, false},
+		"our own probe comes back":       {ARP{ARPRequest, ours, netip.IPv4Unspecified(), nobody, address}, false},
+		"our own announcement":           {ARP{ARPReply, ours, address, ours, address}, false},
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			mac, ok := tc.packet.claimant(ours, address)
+			mac, ok := arpProtocol.claimant(tc.packet.Frame(), ours, address)
 			if ok != tc.want || ok && mac.String() != theirs.String() {
 				t.Errorf("got %s, %v; want %v", mac, ok, tc.want)
 			}
@@ -61,19 +61,19 @@ func TestWhoClaimsTheAddress(t *testing.T) {
 	}
 }
 
-func FuzzParse(f *testing.F) {
-	for _, p := range append(announcements(ours, address), probe(ours, address)) {
+func FuzzParseARP(f *testing.F) {
+	for _, p := range append(arpAnnouncements(ours, address), arpProbe(ours, address)) {
 		f.Add(p.Frame())
 		f.Add(append(p.Frame(), make([]byte, 18)...)) // padded to 60 bytes
 	}
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		p, err := Parse(b)
+		p, err := ParseARP(b)
 		if err != nil {
 			return
 		}
 		// The Ethernet header may name another sender than the packet does.
-		if got := p.Frame(); !bytes.Equal(got[14:], b[14:frameLen]) {
+		if got := p.Frame(); !bytes.Equal(got[14:], b[14:arpLen]) {
 			t.Errorf("%x was read as %x", b, got)
 		}
 	})
