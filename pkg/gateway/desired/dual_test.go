@@ -43,9 +43,9 @@ func TestAnIPv6GatewayComesUpAddressLast(t *testing.T) {
 	want := []string{
 		"set link eth0 up",
 		"set link net1 up",
+		"set net.ipv6.conf.all.forwarding=1",
 		"set net.ipv6.conf.net1.accept_ra=0",
 		"set net.ipv6.conf.net1.disable_ipv6=0",
-		"set net.ipv6.conf.all.forwarding=1",
 		"set net.ipv4.conf.net1.arp_ignore=1",
 		"set net.ipv4.conf.net1.arp_announce=2",
 		"add route fd00:18::/64 dev net1 table 100",
@@ -73,9 +73,9 @@ func TestEachFamilyHasItsOwnRulesAndRoutes(t *testing.T) {
 		steps      []string
 	}{
 		{"IPv6 is added beside IPv4", both, build(t, v4), []string{
+			"set net.ipv6.conf.all.forwarding=1",
 			"set net.ipv6.conf.net1.accept_ra=0",
 			"set net.ipv6.conf.net1.disable_ipv6=0",
-			"set net.ipv6.conf.all.forwarding=1",
 			"add route fd00:18::/64 dev net1 table 100",
 			"add route fd00:10:96::c1/128 via fd00:10:16::1 dev eth0 table 100",
 			"add route ::/0 via fe80::1 dev net1 table 100",

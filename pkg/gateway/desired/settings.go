@@ -30,10 +30,10 @@ func arpSettings(attachment string) []Setting {
 // an interface answers for its own addresses only.
 func settings6(attachment string) []Setting {
 	return []Setting{
+		{V6: true, Link: "all", Key: "forwarding", Value: 1},
 		// A router on the attachment would give the Pod an address of the
 		// Subnet that nobody reserved, and a default route beside eth0's.
 		{V6: true, Link: attachment, Key: "accept_ra", Value: 0},
 		{V6: true, Link: attachment, Key: "disable_ipv6", Value: 0},
-		{V6: true, Link: "all", Key: "forwarding", Value: 1},
 	}
 }
