@@ -37,8 +37,19 @@ func TestAnIPv6AddressInUseIsNotTakenAndIPv4IsServed(t *testing.T) {
 	l := newDualLab(t)
 	l.ip("client", "-6 addr add fd00:18::18/64 dev eth0 nodad")
 	l.publish(dualDocument())
-	l.start()
-	l.eventually("the reason is shown", l.notReady("address fd00:18::18 is in use on the network by MAC "+l.mac("client", "eth0")))
+	mac, announced := l.mac("gw", "net1"), 0
+	for _, frame := range l.listen(lbAddress, func() {
+		l.start()
+		l.eventually("the reason is shown", l.notReady("address fd00:18::18 is in use on the network by MAC "+l.mac("client", "eth0")))
+	}) {
+		p, err := neighbour.ParseARP(frame)
+		if err == nil && p.SenderMAC.String() == mac && p.Operation == neighbour.ARPReply && p.TargetIP.String() == lbAddress {
+			announced++
+		}
+	}
+	if announced != 3 {
+		t.Errorf("the IPv4 address was announced %d times, want 3", announced)
+	}
 	if a := l.global6("gw", "net1"); a != "" {
 		t.Errorf("net1 took %s", a)
 	}
