@@ -20,6 +20,7 @@ import (
 
 	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/desired"
 	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/neighbour"
+	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/nft"
 	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/spec"
 )
 
@@ -142,6 +143,8 @@ func (a *Agent) load(ctx context.Context) (hash string, err error) {
 	}
 	hash = spec.Hash(b)
 	if hash != a.applied {
+		// An endpoint that drained and is gone changes no rule.
+		a.flows = false
 		klog.FromContext(ctx).V(2).Info("Read a document", "document", hash, "service", d.Service.Namespace+"/"+d.Service.Name, "ports", len(d.Ports))
 	}
 	a.document = d
@@ -194,7 +197,8 @@ func (a *Agent) apply(ctx context.Context, ops []desired.Op) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if _, ok := op.Object.(desired.Filter); ok {
+		switch op.Object.(type) {
+		case desired.Filter, nft.Change:
 			a.flows = false
 		}
 		if _, ok := op.Object.(desired.Address); ok && op.Verb == desired.Add {
@@ -219,7 +223,7 @@ func (a *Agent) do(ctx context.Context, op desired.Op) error {
 }
 
 // forget deletes what connection tracking knows against the document, once
-// after each change of the filters and once after each start.
+// after each change of the document or of the filters and after each start.
 func (a *Agent) forget(ctx context.Context) error {
 	if a.flows {
 		return nil

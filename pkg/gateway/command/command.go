@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -154,6 +155,12 @@ func render(want desired.State, steps []desired.Op) string {
 	out := "The document asks for:\n"
 	for _, object := range want.Objects() {
 		out += "  " + object.String() + "\n"
+	}
+	if want.Table != nil {
+		for line := range strings.Lines(want.Table.String()) {
+			out += "  " + line
+		}
+		out += "\n"
 	}
 	if len(steps) == 0 {
 		return out + "The kernel agrees.\n"

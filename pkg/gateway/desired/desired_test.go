@@ -199,7 +199,7 @@ func TestStale(t *testing.T) {
 		"an answered question of the gateway to the outside": {spec.UDP, other + ":53", other + ":53", false},
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			f := Flow{tc.protocol, netip.MustParseAddrPort(tc.to), netip.MustParseAddrPort(tc.answers)}
+			f := Flow{Protocol: tc.protocol, To: netip.MustParseAddrPort(tc.to), Answers: netip.MustParseAddrPort(tc.answers)}
 			if got := stale(f); got != tc.want {
 				t.Errorf("got %v, want %v", got, tc.want)
 			}

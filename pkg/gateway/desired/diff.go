@@ -3,6 +3,8 @@ package desired
 import (
 	"fmt"
 	"slices"
+
+	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/nft"
 )
 
 // Verb is what an operation does with its object.
@@ -19,7 +21,7 @@ const (
 // Op is one step towards the desired state.
 type Op struct {
 	Verb Verb
-	// Object is an Up, Setting, Filter, Route, Rule or Address.
+	// Object is an Up, Setting, Filter, nft.Change, Route, Rule or Address.
 	Object fmt.Stringer
 }
 
@@ -29,7 +31,8 @@ func (o Op) String() string { return string(o.Verb) + " " + o.Object.String() }
 // Diff returns the steps from what the kernel has to what it should have, in
 // an order in which nobody notices: everything that an address needs is there
 // before the address, the address goes before what it needs, and a new rule
-// comes before the one it replaces goes.
+// comes before the one it replaces goes. From one target to the other there is a
+// moment with the rules of both: whichever translates a connection first has it.
 func Diff(want, have State) []Op {
 	var ops []Op
 	ops = append(ops, each(Add, missing(want.Filters, have.Filters))...)
@@ -42,6 +45,9 @@ func Diff(want, have State) []Op {
 	ops = append(ops, each(Add, missing(want.Rules, have.Rules))...)
 
 	ops = append(ops, each(Delete, missing(have.Addresses, want.Addresses))...)
+	if change := nft.Diff(want.Table, have.Table); !change.Empty() {
+		ops = append(ops, Op{changeVerb(change), change})
+	}
 	ops = append(ops, each(Delete, withdrawalOrder(missing(have.Filters, want.Filters)))...)
 	ops = append(ops, each(Delete, missing(have.Rules, want.Rules))...)
 	for _, r := range missing(have.Routes, want.Routes) {
@@ -52,9 +58,22 @@ func Diff(want, have State) []Op {
 	return append(ops, each(Add, missing(want.Addresses, have.Addresses))...)
 }
 
+func changeVerb(c nft.Change) Verb {
+	switch {
+	case c.Create && !c.Remove:
+		return Add
+	case c.Remove && !c.Create:
+		return Delete
+	default:
+		return Replace
+	}
+}
+
 // sameKey tells whether the kernel keeps only one of two routes, so that
 // replacing is the way from one to the other.
-func (r Route) sameKey(o Route) bool { return r.Table == o.Table && r.To == o.To && r.Metric == o.Metric }
+func (r Route) sameKey(o Route) bool {
+	return r.Table == o.Table && r.To == o.To && r.Metric == o.Metric
+}
 
 func routeVerb(r Route, have []Route) Verb {
 	if slices.ContainsFunc(have, r.sameKey) {

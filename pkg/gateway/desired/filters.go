@@ -22,11 +22,17 @@ var Chains = []struct{ Table, Chain string }{
 // filters lists the iptables rules of a document in the order in which they
 // are added: the guards first, so that the local stack never answers for a
 // port whose translation is not there yet; the translation last.
+// A port with nobody behind it has neither, so that the stack does answer.
 func filters(d *spec.Document) []Filter {
+	if d.Target != spec.TargetClusterIP {
+		return nil
+	}
 	var guard, nat []Filter
 	for _, f := range d.Families {
 		for _, p := range d.Ports {
-			guard = append(guard, guardPort(f.Address.Addr(), p))
+			if !p.Refuse {
+				guard = append(guard, guardPort(f.Address.Addr(), p))
+			}
 		}
 		// An answer from the cluster that conntrack cannot place (it is out
 		// of window) would reach the Pod's own stack, whose RST would end a
@@ -45,7 +51,9 @@ func filters(d *spec.Document) []Filter {
 	)
 	for _, f := range d.Families {
 		for _, p := range d.Ports {
-			nat = append(nat, translatePort(f, p))
+			if !p.Refuse {
+				nat = append(nat, translatePort(f, p))
+			}
 		}
 	}
 	return append(guard, nat...)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/nft"
 	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/spec"
 )
 
@@ -75,6 +76,8 @@ type State struct {
 	Settings []Setting
 	// Filters are iptables rules, in the order in which they are added.
 	Filters []Filter
+	// Table is the nftables table; nil for none.
+	Table *nft.Table
 	// Routes are the routes of Table and EndpointTable.
 	Routes []Route
 	// Rules are the policy rules that look up these tables.
@@ -226,6 +229,7 @@ func Build(d *spec.Document, facts Facts) (State, error) {
 	}
 	want.Settings = append(want.Settings, arpSettings(in)...)
 	want.Filters = filters(d)
+	want.Table = table(d, facts)
 	return want, nil
 }
 

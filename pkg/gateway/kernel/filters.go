@@ -3,16 +3,12 @@ package kernel
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/coreos/go-iptables/iptables"
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/desired"
-	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/spec"
 )
 
 // filters reads the chains. Where a chain holds a line that is none of ours,
@@ -63,33 +59,4 @@ func (k *Kernel) applyFilter(verb desired.Verb, f desired.Filter) error {
 		return err
 	}
 	return k.ipt.Append(f.Table, f.Chain, ruleSpec...)
-}
-
-var protocols = map[uint8]spec.Protocol{
-	unix.IPPROTO_TCP:  spec.TCP,
-	unix.IPPROTO_UDP:  spec.UDP,
-	unix.IPPROTO_SCTP: spec.SCTP,
-}
-
-// flowFilter adapts a test for entries to netlink's interface.
-type flowFilter func(desired.Flow) bool
-
-// MatchConntrackFlow implements netlink.CustomConntrackFilter.
-func (match flowFilter) MatchConntrackFlow(f *netlink.ConntrackFlow) bool {
-	protocol, ok := protocols[f.Forward.Protocol]
-	return ok && match(desired.Flow{
-		Protocol: protocol,
-		To:       netip.AddrPortFrom(toAddr(f.Forward.DstIP), f.Forward.DstPort),
-		Answers:  netip.AddrPortFrom(toAddr(f.Reverse.SrcIP), f.Reverse.SrcPort),
-	})
-}
-
-// Forget deletes the entries of connection tracking that match and returns
-// how many there were. It reads the whole table: 0.3 s for 50,000 entries.
-func (k *Kernel) Forget(match func(desired.Flow) bool) (uint, error) {
-	n, err := k.nl.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, flowFilter(match))
-	if err != nil {
-		return n, fmt.Errorf("delete stale connection tracking entries: %w", err)
-	}
-	return n, nil
 }

@@ -16,6 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/desired"
+	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/nft"
+	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/nftlink"
 )
 
 // FatalError is a condition that will not pass while the Pod lives: something
@@ -35,6 +37,7 @@ type Kernel struct {
 	ipt *iptables.IPTables
 	// families are those that the kernel has, as netlink numbers them.
 	families []int
+	table    nftlink.Conn
 }
 
 // Open prepares the access. An error is a FatalError: the image has no
@@ -154,12 +157,13 @@ func (k *Kernel) Read(want desired.State, attachment string) (desired.State, err
 			have.Up = append(have.Up, u)
 		}
 	}
-	var errs [5]error
+	var errs [6]error
 	have.Settings, errs[0] = readSettings(want.Settings)
 	have.Filters, errs[1] = k.filters(want.Filters)
 	have.Routes, errs[2] = k.routes()
 	have.Rules, errs[3] = k.rules()
 	have.Addresses, errs[4] = k.addresses(attachment)
+	have.Table, errs[5] = k.readTable(want.Table)
 	return have, errors.Join(errs[:]...)
 }
 
@@ -173,6 +177,8 @@ func (k *Kernel) Apply(op desired.Op) error {
 		err = k.set(object)
 	case desired.Filter:
 		err = k.applyFilter(op.Verb, object)
+	case nft.Change:
+		return k.applyTable(op, object)
 	case desired.Route:
 		err = k.applyRoute(op.Verb, object)
 	case desired.Rule:
