@@ -49,7 +49,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		return Result{}, err
 	}
 	if len(wanted) == 0 {
-		return Result{}, fmt.Errorf("Kubernetes' tests have no spec with the label %s", o.Label)
+		return Result{}, fmt.Errorf("none of Kubernetes' tests has the label %s", o.Label)
 	}
 	runErr := run(ctx, o)
 	reports, err := readReport(filepath.Join(o.Dir, "report.json"))

@@ -51,7 +51,7 @@ func (l *Lab) kubernetes(dir string) []unit.Unit {
 				"--requestheader-extra-headers-prefix=X-Remote-Extra-", "--requestheader-group-headers=X-Remote-Group", "--requestheader-username-headers=X-Remote-User",
 				"--proxy-client-cert-file=" + pki("front-proxy-client.crt"), "--proxy-client-key-file=" + pki("front-proxy-client.key"),
 				"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--allow-privileged=true",
-				"--service-cluster-ip-range=" + servicePrefix, "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+				"--service-cluster-ip-range=" + serviceNetwork.String(), "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
 				"--service-account-signing-key-file=" + pki("sa.key"), "--service-account-key-file=" + pki("sa.key"),
 			}},
 		},
@@ -113,7 +113,8 @@ func (l *Lab) ovn(dir string) []unit.Unit {
 			Env: []string{"POD_NAME=kube-ovn-controller", "POD_NAMESPACE=kube-system", "KUBE_NODE_NAME=" + nodeName(1), "POD_IP=" + controlIP, "POD_IPS=" + controlIP},
 			Commands: [][]string{{
 				"kube-ovn-controller", "--kubeconfig=" + l.Kubeconfig(), "--ovn-nb-addr=" + ovnNB, "--ovn-sb-addr=" + ovnSB,
-				"--default-cidr=" + podPrefix, "--default-gateway-check=false", "--service-cluster-ip-range=" + servicePrefix,
+				"--default-cidr=" + podNetwork.String(), "--node-switch-cidr=" + joinNetwork.String(),
+				"--service-cluster-ip-range=" + serviceNetwork.String(), "--default-gateway-check=false",
 				"--enable-metrics=false", "--logtostderr=true",
 				// OVN then answers Pods for the address of a Service with externalTrafficPolicy Local, and leaves them
 				// their own address. Without it they are answered by kube-proxy on their node, which sees the address

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"encoding/json"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,10 +53,35 @@ func TestTopology(t *testing.T) {
 			}
 		}
 	}
-	for host, ip := range map[string]string{Router: "172.18.0.1", ControlPlane: "172.18.0.2", Client: "172.18.0.5", "n1": "172.18.0.6", "n2": "172.18.0.7", Remote: "203.0.113.7"} {
-		if seen["address"+ip] != host {
-			t.Errorf("%s is of %q, want %s", ip, seen["address"+ip], host)
+	for host, ips := range map[string][]string{
+		Router: {"172.18.0.1", "fd00:172:18::1", "203.0.113.1", "fd00:203:113::1"}, ControlPlane: {"172.18.0.2", "fd00:172:18::2"},
+		Client: {"172.18.0.5", "fd00:172:18::5"}, Remote: {"203.0.113.7", "fd00:203:113::7"},
+		"n1": {"172.18.0.6", "fd00:172:18::6"}, "n2": {"172.18.0.7", "fd00:172:18::7"}, "n9": {"172.18.0.14", "fd00:172:18::14"},
+	} {
+		for _, ip := range ips {
+			if seen["address"+ip] != host {
+				t.Errorf("%s is of %q, want %s", ip, seen["address"+ip], host)
+			}
 		}
+	}
+}
+
+func TestHostsReachTheirRoutersInBothFamilies(t *testing.T) {
+	for _, h := range topology(1) {
+		if h.name == Router {
+			continue
+		}
+		for _, gw := range h.gateways {
+			if !slices.ContainsFunc(h.nics[0].addresses, func(p netip.Prefix) bool { return p.Contains(gw) && p.Addr() != gw }) {
+				t.Errorf("%s has no address beside its router %s, only %v", h.name, gw, h.nics[0].addresses)
+			}
+		}
+		if len(h.gateways) != 2 || !h.gateways[0].Is4() || !h.gateways[1].Is6() {
+			t.Errorf("the routers of %s are %v, want one of each family", h.name, h.gateways)
+		}
+	}
+	if got := nodeIPs(2); got != "172.18.0.7,fd00:172:18::7" {
+		t.Errorf("the addresses of n2 are %s", got)
 	}
 }
 
@@ -96,7 +122,7 @@ func TestConfiguration(t *testing.T) {
 		Bin: "/bin", CNI: "/cni", CRDs: "/crds", Trixie: "/trixie", Images: []assets.Image{{Ref: assets.PauseRef, Tar: "/pause.tar"}, {Ref: "a:1", Tar: "/a.tar"}},
 	}}}
 	values := map[string]string{
-		"Name": "n1", "PauseImage": "p", "CNI": "/cni", "CA": "/ca", "PodsCgroup": "/g", "ResolvConf": "/r", "DNS": dnsServiceIP, "Pods": podPrefix,
+		"Name": "n1", "PauseImage": "p", "CNI": "/cni", "CA": "/ca", "PodsCgroup": "/g", "ResolvConf": "/r", "DNS": dnsServiceIP, "Pods": podNetwork.String(),
 		"ProxyKubeconfig": "/p", "AdminKubeconfig": "/a", "Lab": "x", "Server": apiURL, "User": "u", "Cert": "YQ==", "Key": "YQ==", "Control": controlIP,
 	}
 	for _, f := range templates.Templates() {
@@ -120,7 +146,7 @@ func TestConfiguration(t *testing.T) {
 		t.Errorf("multus reads JSON only: %s", b)
 	}
 	for host, units := range map[string][]unit.Unit{
-		"n1": append(l.switchUnits("n1", 1), l.kubeUnits("n1", nodeIP(1), dir)...),
+		"n1": append(l.switchUnits("n1", 1), l.kubeUnits("n1", 1, dir)...),
 		"cp": append(l.kubernetes(dir), l.ovn(dir)...),
 	} {
 		if _, err := unit.New(units, dir); err != nil {

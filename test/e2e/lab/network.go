@@ -6,9 +6,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 
 	"github.com/vishvananda/netlink"
 	vnetns "github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"github.com/kubeovn/kube-ovn-ccm/test/e2e/lab/netns"
 )
@@ -61,12 +63,15 @@ func (l *Lab) plugHost(t host) error {
 	if err := netns.Create(l.netns(t.name)); err != nil {
 		return err
 	}
+	if err := netns.Do(l.netns(t.name), func() error { return writeSettings(t) }); err != nil {
+		return fmt.Errorf("network of %s: %w", t.name, err)
+	}
 	for _, n := range t.nics {
 		if err := l.plug(t.name, n); err != nil {
 			return fmt.Errorf("network of %s: %s: %w", t.name, n.device, err)
 		}
 	}
-	err := l.within(t.name, func(h *netlink.Handle) error {
+	return l.within(t.name, func(h *netlink.Handle) error {
 		for _, dev := range append([]nic{{device: "lo"}}, t.nics...) {
 			if err := configure(h, dev); err != nil {
 				return fmt.Errorf("%s: %w", dev.device, err)
@@ -79,12 +84,24 @@ func (l *Lab) plugHost(t host) error {
 		}
 		return nil
 	})
-	if err != nil || !t.forwards {
-		return err
+}
+
+// writeSettings sets what interfaces of the current namespace begin with: so it comes before them.
+func writeSettings(t host) error {
+	settings := [][2]string{
+		{"ipv6/conf/all/disable_ipv6", "0"}, {"ipv6/conf/default/disable_ipv6", "0"}, // whatever the machine has
+		{"ipv6/conf/default/accept_ra", "0"},  // nobody advertises routers here
+		{"ipv6/conf/default/accept_dad", "0"}, // nor has an address twice: none waits for a second until it may be used
 	}
-	return netns.Do(l.netns(t.name), func() error {
-		return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0)
-	})
+	if t.forwards {
+		settings = append(settings, [2]string{"ipv4/ip_forward", "1"}, [2]string{"ipv6/conf/all/forwarding", "1"})
+	}
+	for _, s := range settings {
+		if err := os.WriteFile(filepath.Join("/proc/sys/net", s[0]), []byte(s[1]), 0); err != nil {
+			return fmt.Errorf("set %s: %w", s[0], err)
+		}
+	}
+	return nil
 }
 
 // switchPort names the switch's end of a cable.
@@ -126,7 +143,11 @@ func configure(h *netlink.Handle, n nic) error {
 		return err
 	}
 	for _, p := range n.addresses {
-		if err := h.AddrAdd(link, &netlink.Addr{IPNet: ipNet(p)}); err != nil {
+		addr := &netlink.Addr{IPNet: ipNet(p)}
+		if p.Addr().Is6() {
+			addr.Flags = unix.IFA_F_NODAD
+		}
+		if err := h.AddrAdd(link, addr); err != nil {
 			return fmt.Errorf("address %s: %w", p, err)
 		}
 	}

@@ -30,7 +30,7 @@ func (l *Lab) nodeUnits(h host) ([]unit.Unit, error) {
 	}
 	values := map[string]string{
 		"Name": h.name, "PauseImage": assets.PauseRef, "CNI": l.state.Assets.CNI, "CA": l.path("pki", "ca.crt"),
-		"PodsCgroup": "/" + filepath.Join(l.tree.Name, podsGroup(h.name)), "ResolvConf": resolv, "DNS": dnsServiceIP, "Pods": podPrefix,
+		"PodsCgroup": "/" + filepath.Join(l.tree.Name, podsGroup(h.name)), "ResolvConf": resolv, "DNS": dnsServiceIP, "Pods": podNetwork.String(),
 		"ProxyKubeconfig": l.path("kube-proxy.kubeconfig"), "AdminKubeconfig": l.Kubeconfig(),
 	}
 	for _, t := range []string{"containerd.toml", "kubelet.yaml", "kube-proxy.yaml", "00-multus.conf"} {
@@ -38,7 +38,7 @@ func (l *Lab) nodeUnits(h host) ([]unit.Unit, error) {
 			return nil, err
 		}
 	}
-	return append(l.switchUnits(h.name, number), l.kubeUnits(h.name, nodeIP(number), dir)...), nil
+	return append(l.switchUnits(h.name, number), l.kubeUnits(h.name, number, dir)...), nil
 }
 
 // switchUnits are Open vSwitch with the userspace datapath, and OVN on it.
@@ -97,7 +97,7 @@ func (l *Lab) switchUnits(node string, number int) []unit.Unit {
 }
 
 // kubeUnits are the node's part of Kubernetes and Kube-OVN.
-func (l *Lab) kubeUnits(node, ip, dir string) []unit.Unit {
+func (l *Lab) kubeUnits(node string, number int, dir string) []unit.Unit {
 	// Once for the life of the node's disk. The kubelet waits only for the image that every Pod needs: the others take
 	// their time beside it, and Up waits for them.
 	pause := unit.Unit{Name: "pause-image", Once: true, After: []string{"containerd"}, Unless: "/var/lib/containerd/.pause-imported"}
@@ -120,10 +120,10 @@ func (l *Lab) kubeUnits(node, ip, dir string) []unit.Unit {
 		pause,
 		images,
 		{
-			Name: "kubelet", After: []string{"pause-image"}, Wait: []string{apiProbe}, Ready: []string{"tcp:" + ip + ":10250"},
+			Name: "kubelet", After: []string{"pause-image"}, Wait: []string{apiProbe}, Ready: []string{"tcp:" + nodeIP(number) + ":10250"},
 			Commands: [][]string{{
 				"kubelet", "--config=" + filepath.Join(dir, "kubelet.yaml"), "--kubeconfig=" + l.path("kubelet-"+node+".kubeconfig"),
-				"--hostname-override=" + node, "--node-ip=" + ip,
+				"--hostname-override=" + node, "--node-ip=" + nodeIPs(number),
 			}},
 		},
 		{
@@ -135,11 +135,11 @@ func (l *Lab) kubeUnits(node, ip, dir string) []unit.Unit {
 			Name: "kube-ovn-daemon", After: []string{"tunnel-address", "kubelet"}, Ready: []string{"unix:" + daemonSocket},
 			Env: []string{
 				"NODE_NAME=" + node, "KUBE_NODE_NAME=" + node, "POD_NAME=kube-ovn-cni-" + node, "POD_NAMESPACE=kube-system",
-				"POD_IP=" + ip, "POD_IPS=" + ip,
+				"POD_IP=" + nodeIP(number), "POD_IPS=" + nodeIPs(number),
 			},
 			Commands: [][]string{{
 				"kube-ovn-daemon", "--kubeconfig=" + l.Kubeconfig(), "--ovs-socket=" + ovsSocket, "--bind-socket=" + daemonSocket,
-				"--service-cluster-ip-range=" + servicePrefix,
+				"--service-cluster-ip-range=" + serviceNetwork.String(),
 				"--iface=br-phy", // else it sets the tunnel's address to eth0's
 				"--enable-metrics=false", "--logtostderr=true",
 				// Looking for and announcing duplicates of each Pod's address takes

@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"strings"
 )
 
-// The addresses of a lab are those of Kube-OVN's guide. Every lab has them, each in namespaces of its own.
+// The IPv4 addresses of a lab are those of Kube-OVN's guide. Every lab has them, each in namespaces of its own.
 const (
-	lanPrefix     = "172.18.0.0/16"
 	routerIP      = "172.18.0.1"
 	controlIP     = "172.18.0.2"
 	clientIP      = "172.18.0.5"
@@ -16,11 +16,21 @@ const (
 	remoteIP      = "203.0.113.7"
 	remoteGateway = "203.0.113.1"
 	tunnelPrefix  = "172.31.1." // n1 is 172.31.1.1
-	podPrefix     = "10.16.0.0/16"
-	servicePrefix = "10.96.0.0/16"
 	apiServiceIP  = "10.96.0.1"
 	dnsServiceIP  = "10.96.0.10"
+)
 
+// Networks have both families, IPv4 first: so Services that ask for nothing get IPv4, as in the guide. The IPv6 ones of
+// the cluster are those of Kube-OVN's own installer.
+var (
+	lanNetwork     = network{"172.18.0.0/16", "fd00:172:18::/64"}
+	remoteNetwork  = network{"203.0.113.0/24", "fd00:203:113::/64"}
+	podNetwork     = network{"10.16.0.0/16", "fd00:10:16::/112"}
+	serviceNetwork = network{"10.96.0.0/16", "fd00:10:96::/112"}
+	joinNetwork    = network{"100.64.0.0/16", "fd00:100:64::/112"} // where Kube-OVN connects nodes with Pods
+)
+
+const (
 	apiURL = "https://" + controlIP + ":6443"
 	ovnNB  = "tcp:" + controlIP + ":6641"
 	ovnSB  = "tcp:" + controlIP + ":6642"
@@ -49,12 +59,38 @@ const (
 	tunnelBridge = "br-tun"
 )
 
+// network is a prefix of each family.
+type network struct{ v4, v6 string }
+
+// String is the network as the programs' flags want it.
+func (n network) String() string { return n.v4 + "," + n.v6 }
+
+// addresses are those of a host in the network, by its IPv4 address: the IPv6 one ends in the same digits, so that
+// 172.18.0.14 is fd00:172:18::14, too.
+func (n network) addresses(ip string) []netip.Prefix {
+	v4, v6 := netip.MustParsePrefix(n.v4), netip.MustParsePrefix(n.v6)
+	last := ip[strings.LastIndexByte(ip, '.')+1:]
+	return []netip.Prefix{
+		netip.PrefixFrom(netip.MustParseAddr(ip), v4.Bits()),
+		netip.PrefixFrom(netip.MustParseAddr(v6.Addr().String()+last), v6.Bits()),
+	}
+}
+
+// ips are the same without the lengths of the prefixes.
+func (n network) ips(ip string) []netip.Addr {
+	var out []netip.Addr
+	for _, p := range n.addresses(ip) {
+		out = append(out, p.Addr())
+	}
+	return out
+}
+
 // nic is one network interface of a host: a cable to a bridge of the switch, or to another host.
 type nic struct {
 	device string
 	// bridge is where the other end of the cable is.
 	bridge string
-	// addresses on the interface, with their prefix lengths; one per family.
+	// addresses on the interface, with their prefix lengths; one per family, IPv4 first.
 	addresses []netip.Prefix
 }
 
@@ -69,36 +105,32 @@ type host struct {
 
 // topology returns the hosts of a lab in the order in which they are made.
 func topology(nodes int) []host {
-	lan := func(ip string) nic { return nic{"eth0", lanBridge, []netip.Prefix{withPrefix(ip, lanPrefix)}} }
+	lan := func(ip string) nic { return nic{"eth0", lanBridge, lanNetwork.addresses(ip)} }
+	wan := func(device, ip string) nic { return nic{device, wanBridge, remoteNetwork.addresses(ip)} }
 	out := []host{
-		{name: Router, forwards: true, nics: []nic{lan(routerIP), {"eth1", wanBridge, []netip.Prefix{netip.MustParsePrefix(remoteGateway + "/24")}}}},
-		{name: Client, nics: []nic{lan(clientIP)}, gateways: addrs(routerIP)},
-		{name: Remote, nics: []nic{{"eth0", wanBridge, []netip.Prefix{netip.MustParsePrefix(remoteIP + "/24")}}}, gateways: addrs(remoteGateway)},
-		{name: ControlPlane, nics: []nic{lan(controlIP)}, gateways: addrs(routerIP), machine: true},
+		{name: Router, forwards: true, nics: []nic{lan(routerIP), wan("eth1", remoteGateway)}},
+		{name: Client, nics: []nic{lan(clientIP)}, gateways: lanNetwork.ips(routerIP)},
+		{name: Remote, nics: []nic{wan("eth0", remoteIP)}, gateways: remoteNetwork.ips(remoteGateway)},
+		{name: ControlPlane, nics: []nic{lan(controlIP)}, gateways: lanNetwork.ips(routerIP), machine: true},
 	}
 	for i := 1; i <= nodes; i++ {
 		out = append(out, host{
-			name: nodeName(i), gateways: addrs(routerIP), forwards: true, machine: true,
+			name: nodeName(i), gateways: lanNetwork.ips(routerIP), forwards: true, machine: true,
 			nics: []nic{lan(nodeIP(i)), {device: "eth1", bridge: tunnelBridge}},
 		})
 	}
 	return out
 }
 
-func addrs(ips ...string) (out []netip.Addr) {
-	for _, s := range ips {
-		out = append(out, netip.MustParseAddr(s))
-	}
-	return out
-}
-
-func withPrefix(ip, prefix string) netip.Prefix {
-	return netip.PrefixFrom(netip.MustParseAddr(ip), netip.MustParsePrefix(prefix).Bits())
-}
-
 func nodeName(i int) string { return fmt.Sprintf("n%d", i) }
 func nodeIP(i int) string   { return fmt.Sprintf("172.18.0.%d", firstNode+i-1) }
 func tunnelIP(i int) string { return fmt.Sprintf("%s%d", tunnelPrefix, i) }
+
+// nodeIPs are a node's addresses of both families, as the programs' flags want them.
+func nodeIPs(i int) string {
+	ips := lanNetwork.ips(nodeIP(i))
+	return ips[0].String() + "," + ips[1].String()
+}
 
 // mac gives an interface the same hardware address whenever its host is powered on, as a real one has.
 func mac(device string, addresses []netip.Prefix, host string) [6]byte {

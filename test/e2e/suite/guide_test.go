@@ -196,7 +196,8 @@ func (c *cluster) gatewayPod(t *testing.T, ns, service string) *corev1.Pod {
 func (c *cluster) seesInside(t *testing.T, pod *corev1.Pod, clusterIP string) {
 	t.Helper()
 	esc := regexp.QuoteMeta
-	gw := esc(pod.Annotations["ovn.kubernetes.io/gateway"])
+	gw, _, _ := strings.Cut(pod.Annotations["ovn.kubernetes.io/gateway"], ",") // of IPv4, which comes first
+	gw = esc(gw)
 	for command, lines := range map[string][]string{
 		"ip a": {
 			`net1@if\d+: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500`,

@@ -15,7 +15,7 @@ import (
 
 // conformance returns the command that runs Kubernetes' own tests of load balancers.
 func (c *cli) conformance() *cobra.Command {
-	o := conformance.Options{Label: "Feature:LoadBalancer", Procs: 6, Timeout: 22 * time.Minute, Dir: "bin/conformance", Progress: os.Stderr}
+	o := conformance.Options{Label: "Feature:LoadBalancer", Procs: 8, Timeout: 22 * time.Minute, Dir: "bin/conformance", Progress: os.Stderr}
 	cmd := &cobra.Command{
 		Use:   "conformance",
 		Short: "Run Kubernetes' own tests of load balancers, every one of them",

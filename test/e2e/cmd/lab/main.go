@@ -40,7 +40,8 @@ Its hosts are on the network of Kube-OVN's guide:
   cp      172.18.0.2   control plane
   client  172.18.0.5   outside of the cluster, on the LAN
   n1...   172.18.0.6...  nodes
-  remote  203.0.113.7  outside of the cluster, behind the router`,
+  remote  203.0.113.7  outside of the cluster, behind the router
+and they have IPv6 addresses that end alike, fd00:172:18::1 and fd00:203:113::7.`,
 		SilenceUsage: true, SilenceErrors: true,
 		TraverseChildren: true, // `lab --name x kubectl ...` too, although kubectl's flags are not ours
 	}
