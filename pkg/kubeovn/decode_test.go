@@ -40,12 +40,12 @@ func TestDecodeSubnet(t *testing.T) {
 			},
 		},
 		"both families, and more addresses than an int64 counts": {
-			`{"kind":"Subnet","metadata":{"name":"s"},"spec":{"cidrBlock":"fd00::1/64, 10.0.0.1/8","gateway":"fd00::1,10.0.0.1"},
+			`{"kind":"Subnet","metadata":{"name":"s"},"spec":{"vpc":"shop","cidrBlock":"fd00::1/64, 10.0.0.1/8","gateway":"fd00::1,10.0.0.1"},
 			  "status":{"v4availableIPs":"16777213","v6availableIPs":1.8446744073709552e+19}}`,
 			Subnet{
-				ObjectMeta: metav1.ObjectMeta{Name: "s"},
-				CIDRs:      []netip.Prefix{netip.MustParsePrefix("fd00::/64"), netip.MustParsePrefix("10.0.0.0/8")},
-				Gateways:   []netip.Addr{netip.MustParseAddr("fd00::1"), netip.MustParseAddr("10.0.0.1")}, V4Available: 16777213, V6Available: 18446744073709551616,
+				ObjectMeta: metav1.ObjectMeta{Name: "s"}, VPC: "shop",
+				CIDRs:    []netip.Prefix{netip.MustParsePrefix("fd00::/64"), netip.MustParsePrefix("10.0.0.0/8")},
+				Gateways: []netip.Addr{netip.MustParseAddr("fd00::1"), netip.MustParseAddr("10.0.0.1")}, V4Available: 16777213, V6Available: 18446744073709551616,
 			},
 		},
 		"what is malformed is left out": {
@@ -127,12 +127,12 @@ func TestNumber(t *testing.T) {
 
 func TestDecodeVipIPAndNAD(t *testing.T) {
 	vip := decodeVip(object(t, `{"kind":"Vip","metadata":{"name":"lb-1","uid":"u","resourceVersion":"9","labels":{"a":"b"},"finalizers":["f"],
-		"creationTimestamp":"2026-01-02T03:04:05Z","annotations":{"x":"y"}},
+		"creationTimestamp":"2026-01-02T03:04:05Z","annotations":{"x":"y","kube-ovn.io/asked":"10.0.0.9"}},
 		"spec":{"subnet":"s","v4ip":"10.0.0.9","macAddress":"m"},"status":{"v4ip":"10.0.0.9","v6ip":"","mac":"00:00:00:00:00:01"}}`))
 	created := metav1.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
 	want := &Vip{
 		ObjectMeta: metav1.ObjectMeta{Name: "lb-1", UID: "u", ResourceVersion: "9", Labels: map[string]string{"a": "b"}, Finalizers: []string{"f"}, CreationTimestamp: created},
-		Subnet:     "s", WantV4: "10.0.0.9", V4: "10.0.0.9", MAC: "00:00:00:00:00:01",
+		Subnet:     "s", WantV4: "10.0.0.9", V4: "10.0.0.9", MAC: "00:00:00:00:00:01", Asked: "10.0.0.9",
 	}
 	if d := cmp.Diff(want, vip, comparers); d != "" {
 		t.Error(d)
