@@ -34,7 +34,8 @@ type Reserver struct {
 	now   func() time.Time
 
 	mu    sync.Mutex
-	waits map[types.UID]wait // by Service
+	waits map[types.UID]wait   // by Service
+	had   map[types.UID]memory // by Service
 	// released holds the Vips, UID by name, that Release has seen off while
 	// the cache may still show them.
 	released map[string]types.UID
@@ -51,11 +52,12 @@ func NewReserver(cache Cache, client dynamic.Interface, now func() time.Time) *R
 		vips:     client.Resource(kubeovn.VipResource),
 		now:      now,
 		waits:    map[types.UID]wait{},
+		had:      map[types.UID]memory{},
 		released: map[string]types.UID{},
 	}
 }
 
-// Reserve takes the next step, at most one write, towards the address that is
+// Reserve takes the next step, at most one write, towards what is
 // requested, and reports how far it is. An error is one of the API server.
 func (r *Reserver) Reserve(ctx context.Context, req Request) (Result, error) {
 	if req.Subnet == nil {
@@ -66,6 +68,7 @@ func (r *Reserver) Reserve(ctx context.Context, req Request) (Result, error) {
 	if vip != nil && r.wasReleased(vip) {
 		return Result{State: Pending, RetryAfter: staleRetry}, nil
 	}
+	req = r.recall(req, vip)
 	a := decide(input{
 		request:   req,
 		vip:       vip,
@@ -93,6 +96,9 @@ func (r *Reserver) Reserve(ctx context.Context, req Request) (Result, error) {
 		return Result{}, err
 	}
 	r.remember(req.Owner.UID, a.wait)
+	if a.result.MustMove {
+		r.moves(req.Owner.UID)
+	}
 	return a.result, nil
 }
 
@@ -145,7 +151,7 @@ func (r *Reserver) delete(ctx context.Context, vip *kubeovn.Vip) error {
 	return nil
 }
 
-// Release gives the Service's address back. It reports true only when the API
+// Release gives the Service's addresses back. It reports true only when the API
 // server says that the Vip does not exist, or that the Vip of that name is not
 // this Service's; until then it is to be called again.
 func (r *Reserver) Release(ctx context.Context, owner kubeovn.Owner) (gone bool, err error) {
@@ -154,7 +160,7 @@ func (r *Reserver) Release(ctx context.Context, owner kubeovn.Owner) (gone bool,
 	vip, err := r.vips.Get(ctx, name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
-		r.markReleased(name)
+		r.markReleased(owner)
 		return true, nil
 	case err != nil:
 		return false, fmt.Errorf("reading Vip %s of Service %s: %w", name, owner.Key(), err)
@@ -168,7 +174,7 @@ func (r *Reserver) Release(ctx context.Context, owner kubeovn.Owner) (gone bool,
 	err = r.vips.Delete(ctx, name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
 	switch {
 	case apierrors.IsNotFound(err):
-		r.markReleased(name)
+		r.markReleased(owner)
 		return true, nil
 	case err != nil && !apierrors.IsConflict(err): // conflict: another Vip of that name by now
 		return false, fmt.Errorf("deleting Vip %s of Service %s: %w", name, owner.Key(), err)
@@ -177,11 +183,15 @@ func (r *Reserver) Release(ctx context.Context, owner kubeovn.Owner) (gone bool,
 }
 
 // markReleased notes that the Vip which the cache may still show is gone, so
-// that Reserve does not grant its address, and forgets those that the cache
-// does not show any more.
-func (r *Reserver) markReleased(name string) {
+// that Reserve does not grant its addresses, and forgets those that the cache
+// does not show any more, and what a Service had that is not on the move.
+func (r *Reserver) markReleased(owner kubeovn.Owner) {
+	name := VipName(owner.UID)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !r.had[owner.UID].moves {
+		delete(r.had, owner.UID)
+	}
 	for n, uid := range r.released {
 		if vip, ok := r.cache.Vip(n); !ok || vip.UID != uid {
 			delete(r.released, n)

@@ -37,7 +37,7 @@ func (c *cacheOf) Vip(name string) (*kubeovn.Vip, bool) {
 func (c *cacheOf) VipsAt(subnet string, a netip.Addr) []*kubeovn.Vip {
 	var out []*kubeovn.Vip
 	for _, v := range c.vips {
-		if v.Subnet == subnet && v.V4 == a.String() {
+		if v.Subnet == subnet && v.Addrs().Of(a.Is4()) == a {
 			out = append(out, v)
 		}
 	}
@@ -47,7 +47,7 @@ func (c *cacheOf) VipsAt(subnet string, a netip.Addr) []*kubeovn.Vip {
 func (c *cacheOf) IPsAt(subnet string, a netip.Addr) []*kubeovn.IP {
 	var out []*kubeovn.IP
 	for _, ip := range c.ips {
-		if ip.Subnet == subnet && ip.V4 == a.String() {
+		if ip.Subnet == subnet && (ip.V4 == a.String() || ip.V6 == a.String()) {
 			out = append(out, ip)
 		}
 	}
@@ -108,18 +108,40 @@ func TestReserveCreatesACompleteVip(t *testing.T) {
 	}
 }
 
-func TestReserveNamesNoAddressWhenAnyWillDo(t *testing.T) {
-	api := client()
-	if _, err := NewReserver(&cacheOf{}, api, nil).Reserve(context.Background(), Request{Owner: owner, Subnet: lan()}); err != nil {
-		t.Fatal(err)
+func TestReserveNamesTheAddressesThatMatter(t *testing.T) {
+	for name, tc := range map[string]struct {
+		wish  string
+		spec  map[string]any
+		asked string
+	}{
+		"any will do":     {"", map[string]any{"subnet": "attach-subnet"}, "IPv4,IPv6"},
+		"IPv6 is wished":  {"fd00::18", map[string]any{"subnet": "attach-subnet", "v6ip": "fd00::18"}, "IPv4,fd00::18"},
+		"both are wished": {"172.18.0.18,fd00::18", map[string]any{"subnet": "attach-subnet", "v4ip": "172.18.0.18", "v6ip": "fd00::18"}, "172.18.0.18,fd00::18"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			api := client()
+			if _, err := NewReserver(&cacheOf{}, api, nil).Reserve(context.Background(), Request{Owner: owner, Subnet: dual(), Wish: addrs(tc.wish)}); err != nil {
+				t.Fatal(err)
+			}
+			u := created(t, api)
+			if d := cmp.Diff(tc.spec, u.Object["spec"]); d != "" {
+				t.Error(d)
+			}
+			if got := u.GetAnnotations()[kubeovn.AnnotationAsked]; got != tc.asked {
+				t.Errorf("records %q", got)
+			}
+		})
 	}
+}
+
+// created returns the Vip as the API server has it.
+func created(t *testing.T, api *fake.FakeDynamicClient) *unstructured.Unstructured {
+	t.Helper()
 	u, err := api.Resource(kubeovn.VipResource).Get(context.Background(), "lb-u1", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(map[string]any{"subnet": "attach-subnet"}, u.Object["spec"]); d != "" {
-		t.Error(d)
-	}
+	return u
 }
 
 func TestReserveTakesBackOnlyTheVipItHasSeen(t *testing.T) {
