@@ -73,17 +73,18 @@ func TestRBACIsWhatIsUsedAndNoMore(t *testing.T) {
 		t.Fatalf("%d ClusterRoles", len(roles))
 	}
 	want := map[string]string{
-		"services":           "get list watch",
-		"services/status":    "patch",
-		"nodes":              "list watch",
-		"events":             "create patch list watch",
-		"pods":               "list watch patch",
-		"configmaps":         "get list watch create patch delete",
-		"apps deployments":   "get list watch create patch delete",
-		"kubeovn.io subnets": "list watch",
-		"kubeovn.io ips":     "list watch",
-		"kubeovn.io vips":    "get list watch create delete",
-		"kubeovn.io vpcs":    "get list watch update",
+		"services":                        "get list watch",
+		"services/status":                 "patch",
+		"nodes":                           "list watch",
+		"events":                          "create patch list watch",
+		"pods":                            "list watch patch",
+		"configmaps":                      "get list watch create patch delete",
+		"discovery.k8s.io endpointslices": "list watch",
+		"apps deployments":                "get list watch create patch delete",
+		"kubeovn.io subnets":              "list watch",
+		"kubeovn.io ips":                  "list watch",
+		"kubeovn.io vips":                 "get list watch create delete",
+		"kubeovn.io vpcs":                 "get list watch update",
 		"k8s.cni.cncf.io network-attachment-definitions": "list watch create patch delete",
 	}
 	if diff := cmp.Diff(want, allowed(roles[0].Rules)); diff != "" {

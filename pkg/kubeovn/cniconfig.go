@@ -100,10 +100,17 @@ func ParseNADConfig(config string) (*CNIConfig, error) {
 // Pods get no address: every ipam is removed, the rest means the same. Its
 // network is called name unless the configuration names it already. The same
 // input gives the same bytes.
-func (c *CNIConfig) WithoutIPAM(name string) (string, error) {
+//
+// With sysctls the CNI plugin "tuning" comes last, which sets them in the Pod's
+// network namespace from the node's side: a Pod that is not privileged cannot
+// (https://www.cni.dev/plugins/current/meta/tuning/).
+func (c *CNIConfig) WithoutIPAM(name string, sysctls map[string]string) (string, error) {
 	out := withoutIPAM(c.object)
 	if old, _ := out["name"].(string); old == "" {
 		out["name"] = name
+	}
+	if len(sysctls) > 0 {
+		out = chain(out, map[string]any{"type": "tuning", "sysctl": sysctls})
 	}
 	if plugins, ok := out["plugins"].([]any); ok {
 		copies := make([]any, len(plugins))
@@ -123,6 +130,26 @@ func (c *CNIConfig) WithoutIPAM(name string) (string, error) {
 		return "", fmt.Errorf("writing the CNI configuration of %s: %w", name, err)
 	}
 	return strings.TrimSuffix(b.String(), "\n"), nil
+}
+
+// chain puts a plugin behind those of a configuration, which becomes a list if
+// it is of one plugin only.
+func chain(config, plugin map[string]any) map[string]any {
+	list := map[string]any{}
+	if plugins, ok := config["plugins"].([]any); ok {
+		maps.Copy(list, config)
+		list["plugins"] = append(slices.Clone(plugins), plugin)
+		return list
+	}
+	first := maps.Clone(config)
+	for _, key := range []string{"cniVersion", "name"} {
+		if v, ok := first[key]; ok {
+			list[key] = v
+			delete(first, key)
+		}
+	}
+	list["plugins"] = []any{first, plugin}
+	return list
 }
 
 // withoutIPAM copies an object but its ipam, however that is spelled: the

@@ -1,6 +1,7 @@
 package kubeovn
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -15,7 +16,7 @@ func TestParseNADConfig(t *testing.T) {
 		typ, master, mode  string
 		reason             string
 		says               []string
-		withoutIPAM, named string // for WithoutIPAM("lb-svc-web")
+		withoutIPAM, named string // for WithoutIPAM("lb-svc-web", nil)
 	}{
 		"the guide's": {
 			config: `{ "cniVersion": "0.3.0", "type": "macvlan", "master": "eth0", "mode": "bridge" }`,
@@ -79,11 +80,11 @@ func TestParseNADConfig(t *testing.T) {
 			if c.Type != tc.typ || c.Master != tc.master || c.Mode != tc.mode {
 				t.Errorf("%+v", c)
 			}
-			got, err := c.WithoutIPAM("lb-svc-web")
+			got, err := c.WithoutIPAM("lb-svc-web", nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if again, _ := c.WithoutIPAM("lb-svc-web"); again != got {
+			if again, _ := c.WithoutIPAM("lb-svc-web", nil); again != got {
 				t.Error("the second time is another")
 			}
 			if d := cmp.Diff(anyJSON(t, tc.withoutIPAM), anyJSON(t, got)); d != "" {
@@ -121,7 +122,7 @@ func FuzzParseNADConfig(f *testing.F) {
 			}
 			return
 		}
-		out, err := c.WithoutIPAM("n")
+		out, err := c.WithoutIPAM("n", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -133,4 +134,29 @@ func FuzzParseNADConfig(f *testing.F) {
 			t.Errorf("%s became %s", config, out)
 		}
 	})
+}
+
+func TestSysctlsAreSetByAPluginAtTheEnd(t *testing.T) {
+	sysctls := map[string]string{"net.ipv6.conf.all.forwarding": "1"}
+	for config, want := range map[string]string{
+		`{"cniVersion": "0.3.0", "type": "macvlan", "master": "eth0", "ipam": {"type": "x"}}`:  `{"cniVersion":"0.3.0","name":"gw","plugins":[{"master":"eth0","type":"macvlan"},{"sysctl":{"net.ipv6.conf.all.forwarding":"1"},"type":"tuning"}]}`,
+		`{"cniVersion": "0.3.0", "name": "lan", "plugins": [{"type": "macvlan", "ipam": {}}]}`: `{"cniVersion":"0.3.0","name":"lan","plugins":[{"type":"macvlan"},{"sysctl":{"net.ipv6.conf.all.forwarding":"1"},"type":"tuning"}]}`,
+	} {
+		c, err := ParseNADConfig(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := c.WithoutIPAM("gw", sysctls)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, []byte(got)); err != nil || compact.String() != want {
+			t.Errorf("%v: got\n%s\nwant\n%s", err, compact.String(), want)
+		}
+		again, err := ParseNADConfig(got)
+		if err != nil || again.Type != "macvlan" {
+			t.Errorf("the result cannot be read: %v", err)
+		}
+	}
 }

@@ -55,12 +55,26 @@ type network struct {
 	Bare string
 }
 
-// networkOf reads the configuration of an attachment for a Service's gateway.
-func networkOf(a attachment, nad *kubeovn.NAD, service string) (network, *Problem) {
+// ipv6Sysctls are what a gateway needs to forward IPv6 and cannot set itself.
+// Routers that announce themselves on the attachment must not change its routes:
+// the Subnet says who routes.
+var ipv6Sysctls = map[string]string{
+	"net.ipv6.conf.all.forwarding":                 "1",
+	"net.ipv6.conf." + Interface + ".accept_ra":    "0",
+	"net.ipv6.conf." + Interface + ".disable_ipv6": "0",
+}
+
+// networkOf reads the configuration of an attachment for a Service's gateway,
+// which forwards IPv6 if v6 says so.
+func networkOf(a attachment, nad *kubeovn.NAD, service string, v6 bool) (network, *Problem) {
 	config, err := kubeovn.ParseNADConfig(nad.Config)
 	bare := ""
 	if err == nil {
-		bare, err = config.WithoutIPAM(ObjectName(service))
+		var sysctls map[string]string
+		if v6 {
+			sysctls = ipv6Sysctls
+		}
+		bare, err = config.WithoutIPAM(ObjectName(service), sysctls)
 	}
 	if err != nil {
 		reason := kubeovn.ReasonInvalidConfig

@@ -10,9 +10,11 @@ package loadbalancer
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	appslisters "k8s.io/client-go/listers/apps/v1"
@@ -24,6 +26,7 @@ import (
 
 	"github.com/kubeovn/kube-ovn-ccm/pkg/ipam"
 	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
+	"github.com/kubeovn/kube-ovn-ccm/pkg/routes"
 )
 
 // Network is what the load balancer reads of Kube-OVN and multus;
@@ -35,6 +38,7 @@ type Network interface {
 	SubnetsOf(provider string) []*kubeovn.Subnet
 	Vip(name string) (*kubeovn.Vip, bool)
 	Vips() []*kubeovn.Vip
+	SubnetOfPodIP(addr netip.Addr, podNamespace, podName string) (subnet string, ok bool)
 	NAD(namespace, name string) (*kubeovn.NAD, bool)
 	ManagedNADs() []*kubeovn.NAD
 }
@@ -47,6 +51,18 @@ type Reserver interface {
 	Release(ctx context.Context, owner kubeovn.Owner) (gone bool, err error)
 }
 
+// Router routes the answers of backends back through gateways; *routes.Writer
+// implements it.
+type Router interface {
+	// Want replaces what is routed for a Service. It does not block.
+	Want(req routes.Request) routes.Answer
+	// Release removes what is routed for a Service; gone only when nothing is
+	// left of it.
+	Release(ctx context.Context, owner kubeovn.Owner) (gone bool, err error)
+	// Owners are the Services for which something is routed.
+	Owners() []kubeovn.Owner
+}
+
 // Deps is what a Balancer works with. All fields are required.
 type Deps struct {
 	Config  Config
@@ -55,6 +71,7 @@ type Deps struct {
 
 	KubeOVN  Network
 	Reserver Reserver
+	Routes   Router
 	Recorder record.EventRecorder // component "kube-ovn-ccm"
 
 	// Services lists all Services as they stand in the API (not as the Service
@@ -65,6 +82,8 @@ type Deps struct {
 	Pods        corelisters.PodLister
 	ConfigMaps  corelisters.ConfigMapLister
 	Nodes       corelisters.NodeLister
+	// EndpointSlices returns those of a Service.
+	EndpointSlices func(namespace, service string) []*discoveryv1.EndpointSlice
 
 	// SandboxFailure returns the message of the newest FailedCreatePodSandBox
 	// Event of a Pod, by the Pod's UID.
@@ -142,11 +161,24 @@ func (b *Balancer) UpdateLoadBalancer(ctx context.Context, _ string, svc *corev1
 	if err != nil {
 		return err
 	}
-	if status != nil && !sameStatus(status, &svc.Status.LoadBalancer) {
+	if current, ok := b.current(svc); ok && status != nil && !sameStatus(status, &current.Status.LoadBalancer) {
 		// Only the answer of EnsureLoadBalancer is written to the Service.
 		b.waker(ownerOf(svc).Key(), 0)
 	}
 	return cloudprovider.ImplementedElsewhere
+}
+
+// Refresh does what EnsureLoadBalancer does for a Service that the service
+// controller has taken on before. publish says that there is a status that the
+// Service does not show: the controller is to be called, for only the answer of
+// EnsureLoadBalancer is written.
+func (b *Balancer) Refresh(ctx context.Context, namespace, name string) (publish bool, err error) {
+	svc, err := b.Services.Services(namespace).Get(name)
+	if err != nil || !HasFinalizer(svc) {
+		return false, nil //nolint:nilerr // the lister has only one error: there is no such Service
+	}
+	status, err := b.reconcile(ctx, svc)
+	return status != nil && !sameStatus(status, &svc.Status.LoadBalancer), err
 }
 
 // ownerOf names a Service.
@@ -173,8 +205,8 @@ func (b *Balancer) reconcile(ctx context.Context, given *corev1.Service) (*corev
 		b.journal.waiting(owner)
 		return nil, fmt.Errorf("load balancer of Service %s: %w", owner.Key(), err)
 	}
-	b.conclude(ctx, svc, out)
-	return out.status, nil
+	out.problem = b.conclude(ctx, svc, out)
+	return out.status, b.tellCondition(ctx, svc, out)
 }
 
 // current returns the Service as it stands in the cache: the service
@@ -193,9 +225,9 @@ func wanted(svc *corev1.Service, cfg Config) bool {
 	return svc.DeletionTimestamp == nil && Claims(svc, cfg)
 }
 
-// conclude remembers the outcome of a step, tells it and arranges what wakes
-// the Service next.
-func (b *Balancer) conclude(ctx context.Context, svc *corev1.Service, out outcome) {
+// conclude remembers the outcome of a step, tells it by an Event and arranges
+// what wakes the Service next. It returns the Problem that there is now.
+func (b *Balancer) conclude(ctx context.Context, svc *corev1.Service, out outcome) *Problem {
 	owner := ownerOf(svc)
 	if out.retryAfter > 0 {
 		b.waker(owner.Key(), out.retryAfter)
@@ -205,4 +237,5 @@ func (b *Balancer) conclude(ctx context.Context, svc *corev1.Service, out outcom
 	}
 	before, now := b.journal.conclude(owner, out)
 	b.report(svc, before, now)
+	return now
 }

@@ -6,7 +6,9 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
 )
@@ -16,6 +18,7 @@ const (
 	guideProvider = "lb-svc-attachment.kube-system"
 	guideNetwork  = `{"cniVersion": "0.3.0", "type": "macvlan", "master": "eth0", "mode": "bridge"}`
 	subnetKey     = guideProvider + ".kubernetes.io/logical_switch"
+	addressKey    = guideProvider + ".kubernetes.io/ip_address"
 )
 
 func guideService() *corev1.Service {
@@ -72,7 +75,10 @@ func guideWorld() *world {
 		source: func(a attachment) (*kubeovn.NAD, bool) {
 			return &kubeovn.NAD{Config: guideNetwork}, a.Provider() == guideProvider
 		},
-		nodes: map[string]*corev1.Node{},
+		nodes:         map[string]*corev1.Node{},
+		slices:        []*discoveryv1.EndpointSlice{sliceOf([]string{"test/TCP/8080"}, podAt("10.16.0.5"))},
+		subnetOfPod:   func(backend) (string, bool) { return "ovn-default", true },
+		isNodeAddress: func(netip.Addr) bool { return false },
 	}
 }
 
@@ -96,6 +102,13 @@ func TestChoose(t *testing.T) {
 		return func(w *world) {
 			w.source = func(attachment) (*kubeovn.NAD, bool) { return &kubeovn.NAD{Config: config}, true }
 		}
+	}
+	dual := func(w *world) {
+		s := guideSubnet()
+		s.CIDRs = append(s.CIDRs, netip.MustParsePrefix("fd00:18::/64"))
+		s.Gateways = append(s.Gateways, netip.MustParseAddr("fd00:18::1"))
+		w.subnets = subnetList{s}
+		w.service.Spec.ClusterIPs = []string{"10.96.0.20", "fd00:96::20"}
 	}
 	both := func(changes ...func(*world)) func(*world) {
 		return func(w *world) {
@@ -207,7 +220,7 @@ func TestChoose(t *testing.T) {
 		"the Subnet has IPv6 only": {
 			change: subnets(func(s *kubeovn.Subnet) { s.CIDRs = []netip.Prefix{netip.MustParsePrefix("fd00::/64")} }),
 			reason: "SubnetWithoutIPv4",
-			text:   "Subnet attach-subnet has no IPv4 range in spec.cidrBlock, and load balancers serve IPv4 only: use a Subnet with one",
+			text:   "Subnet attach-subnet has no IPv4 range in spec.cidrBlock, and the Service asks for IPv4 in spec.ipFamilies: use a Subnet with one, or change spec.ipFamilyPolicy or spec.ipFamilies",
 		},
 		"the Subnet has no gateway": {
 			change: subnets(func(s *kubeovn.Subnet) { s.Gateways = nil }),
@@ -227,26 +240,52 @@ func TestChoose(t *testing.T) {
 		"loadBalancerIP is an IPv6 address": {
 			change: func(w *world) { w.service.Spec.LoadBalancerIP = "fd00::1" },
 			reason: "InvalidAddress",
-			text:   "spec.loadBalancerIP fd00::1 is an IPv6 address, and load balancers serve IPv4 only: set an IPv4 address of the Subnet, or remove it to be given one",
+			text:   "spec.loadBalancerIP fd00::1 is an IPv6 address, and the Service is not served in IPv6: change spec.ipFamilyPolicy or spec.ipFamilies, or ask for another address",
+		},
+		"loadBalancerIP holds two addresses": {
+			change: func(w *world) { w.service.Spec.LoadBalancerIP = "172.18.0.18,172.18.0.19" },
+			reason: "InvalidAddress",
+			text:   `spec.loadBalancerIP "172.18.0.18,172.18.0.19" is not an IP address: set it to an address of the Subnet, or remove it to be given one`,
+		},
+		"addresses of both families by annotation": {
+			change: both(dual, annotate(addressKey, "fd00:18::18, 172.18.0.18")),
+			subnet: "attach-subnet", wish: "172.18.0.18,fd00:18::18",
+		},
+		"one by the field and one by the annotation": {
+			change: both(dual, annotate(addressKey, "fd00:18::18"), func(w *world) { w.service.Spec.LoadBalancerIP = "172.18.0.18" }),
+			subnet: "attach-subnet", wish: "172.18.0.18,fd00:18::18",
+		},
+		"two different wishes": {
+			change: both(annotate(addressKey, "172.18.0.19"), func(w *world) { w.service.Spec.LoadBalancerIP = "172.18.0.18" }),
+			reason: "InvalidAddress",
+			text:   "spec.loadBalancerIP and annotation lb-svc-attachment.kube-system.kubernetes.io/ip_address ask for different addresses (172.18.0.18 and 172.18.0.19): change one of them",
+		},
+		"an annotation that holds no address": {
+			change: annotate(addressKey, "172.18.0.x"),
+			reason: "InvalidAddress",
+			text:   `annotation lb-svc-attachment.kube-system.kubernetes.io/ip_address: "172.18.0.x" is not an IP address: set it to addresses of the Subnet, or remove it to be given some`,
 		},
 		"no cluster IP yet": {
 			change: func(w *world) { w.service.Spec.ClusterIP, w.service.Spec.ClusterIPs = "", nil },
 			subnet: "attach-subnet",
 			wait:   "a cluster IP",
 		},
-		"a dual-stack Service is served by its IPv4 address": {
-			change: func(w *world) { w.service.Spec.ClusterIPs = []string{"fd00::9", "10.96.0.20"} },
+		"a dual-stack Service needs a dual-stack Subnet": {
+			change: both(dual, subnets(func(*kubeovn.Subnet) {})),
+			reason: "SubnetWithoutIPv6",
+			text:   "Subnet attach-subnet has no IPv6 range in spec.cidrBlock, and the Service asks for IPv6 in spec.ipFamilies: use a Subnet with one, or change spec.ipFamilyPolicy or spec.ipFamilies",
+		},
+		"unless it only prefers two families": {
+			change: both(dual, subnets(func(*kubeovn.Subnet) {}), func(w *world) {
+				w.service.Spec.IPFamilyPolicy = ptr.To(corev1.IPFamilyPolicyPreferDualStack)
+			}),
 			subnet: "attach-subnet",
 		},
+		"a dual-stack Service on a dual-stack Subnet": {change: dual, subnet: "attach-subnet"},
 		"a headless Service": {
 			change: func(w *world) { w.service.Spec.ClusterIP, w.service.Spec.ClusterIPs = "None", []string{"None"} },
 			reason: "ServiceHeadless",
 			text:   "spec.clusterIP is None, and a load balancer forwards to the cluster IP: make the Service without spec.clusterIP",
-		},
-		"an IPv6 Service": {
-			change: func(w *world) { w.service.Spec.ClusterIPs = []string{"fd00::9"} },
-			reason: "ServiceWithoutIPv4",
-			text:   "spec.clusterIPs fd00::9 holds no IPv4 address, and load balancers serve IPv4 only: add IPv4 to spec.ipFamilies",
 		},
 		"Kube-OVN is not installed": {
 			change: func(w *world) { w.unreadable = []string{"vips.kubeovn.io: not installed"} },
@@ -274,11 +313,11 @@ func TestChoose(t *testing.T) {
 			if c.subnet == nil || c.subnet.Name != tc.subnet {
 				t.Errorf("chose Subnet %v, want %s", c.subnet, tc.subnet)
 			}
-			if tc.wish != "" && c.wish.String() != tc.wish || tc.wish == "" && c.wish.IsValid() {
-				t.Errorf("wishes %v, want %q", c.wish, tc.wish)
+			if c.wish.addrs.String() != tc.wish {
+				t.Errorf("wishes %v, want %q", c.wish.addrs, tc.wish)
 			}
-			if tc.wait == "" && c.clusterIP.String() != "10.96.0.20" {
-				t.Errorf("cluster IP %v", c.clusterIP)
+			if tc.wait == "" && c.clusterIPs.V4.String() != "10.96.0.20" {
+				t.Errorf("cluster IPs %v", c.clusterIPs)
 			}
 		})
 	}

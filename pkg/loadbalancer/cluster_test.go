@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -30,6 +32,7 @@ import (
 	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/spec"
 	"github.com/kubeovn/kube-ovn-ccm/pkg/ipam"
 	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
+	"github.com/kubeovn/kube-ovn-ccm/pkg/routes"
 )
 
 // cluster is a pretended one: real fake API servers for Kubernetes and multus,
@@ -44,6 +47,8 @@ type cluster struct {
 	clock    *clocktesting.FakePassiveClock
 	wakes    []string
 	balancer *Balancer
+	routes   pretendedRoutes
+	slices   []*discoveryv1.EndpointSlice
 
 	services, deployments, pods, configMaps, nodes cache.Indexer
 	nads                                           map[string]*kubeovn.NAD
@@ -102,6 +107,42 @@ func (k *pretendedKubeOVN) Release(context.Context, kubeovn.Owner) (bool, error)
 	return k.vip == nil, nil
 }
 
+func (k *pretendedKubeOVN) SubnetOfPodIP(netip.Addr, string, string) (string, bool) {
+	return "ovn-default", true
+}
+
+// pretendedRoutes is a Router at which everything is routed at once, unless it
+// is to be held for another Service.
+type pretendedRoutes struct {
+	wanted routes.Request
+	held   string
+}
+
+func (r *pretendedRoutes) Want(req routes.Request) routes.Answer {
+	r.wanted = req
+	a := routes.Answer{Routed: map[routes.Backend]bool{}, Held: map[routes.Backend]string{}}
+	for _, b := range req.Backends {
+		if r.held != "" {
+			a.Held[b] = r.held
+		} else {
+			a.Routed[b] = true
+		}
+	}
+	return a
+}
+
+func (r *pretendedRoutes) Release(context.Context, kubeovn.Owner) (bool, error) {
+	r.wanted = routes.Request{}
+	return true, nil
+}
+
+func (r *pretendedRoutes) Owners() []kubeovn.Owner {
+	if len(r.wanted.Backends) == 0 {
+		return nil
+	}
+	return []kubeovn.Owner{r.wanted.Owner}
+}
+
 func newCluster(t *testing.T, svc *corev1.Service) *cluster {
 	t.Helper()
 	indexer := func() cache.Indexer {
@@ -112,7 +153,8 @@ func newCluster(t *testing.T, svc *corev1.Service) *cluster {
 		events: record.NewFakeRecorder(100), clock: clocktesting.NewFakePassiveClock(time.Unix(1000, 0)),
 		services: indexer(), deployments: indexer(), pods: indexer(), configMaps: indexer(), nodes: indexer(),
 	}
-	c.kubeOVN = &pretendedKubeOVN{subnetList: subnetList{guideSubnet()}, cluster: c}
+	c.kubeOVN = &pretendedKubeOVN{subnetList: subnetList{guideSubnet(), ovnSubnet("ovn-default", "ovn-cluster")}, cluster: c}
+	c.slices = []*discoveryv1.EndpointSlice{sliceOf([]string{"test/TCP/8080"}, podAt("10.16.0.5"))}
 	c.dynamic = dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{
 		kubeovn.NADResource: "NetworkAttachmentDefinitionList", kubeovn.VipResource: "VipList",
 	})
@@ -126,8 +168,9 @@ func newCluster(t *testing.T, svc *corev1.Service) *cluster {
 		t.Fatal(err)
 	}
 	c.balancer = New(Deps{
-		Config: config, Kube: c.kube, Dynamic: c.dynamic, KubeOVN: c.kubeOVN, Reserver: c.kubeOVN, Recorder: c.events,
-		Services: corelisters.NewServiceLister(c.services), Deployments: appslisters.NewDeploymentLister(c.deployments),
+		Config: config, Kube: c.kube, Dynamic: c.dynamic, KubeOVN: c.kubeOVN, Reserver: c.kubeOVN, Routes: &c.routes, Recorder: c.events,
+		EndpointSlices: func(string, string) []*discoveryv1.EndpointSlice { return c.slices },
+		Services:       corelisters.NewServiceLister(c.services), Deployments: appslisters.NewDeploymentLister(c.deployments),
 		Pods: corelisters.NewPodLister(c.pods), ConfigMaps: corelisters.NewConfigMapLister(c.configMaps), Nodes: corelisters.NewNodeLister(c.nodes),
 		SandboxFailure: func(*corev1.Pod) (string, bool) { return "", false },
 		Clock:          c.clock,
@@ -230,6 +273,7 @@ func (c *cluster) ensure() string {
 		c.must(err)
 	}
 	if status != nil {
+		svc = c.service()
 		svc.Status.LoadBalancer = *status
 		_, err := c.kube.CoreV1().Services("default").UpdateStatus(c.t.Context(), svc, metav1.UpdateOptions{})
 		c.must(err)
@@ -248,6 +292,7 @@ func (c *cluster) runPod() {
 	pod := &corev1.Pod{ObjectMeta: *d.Spec.Template.ObjectMeta.DeepCopy()}
 	pod.Namespace, pod.Name, pod.UID = d.Namespace, d.Name+"-1", "p0d"
 	pod.Spec.NodeName = "n1"
+	pod.Status.PodIPs = []corev1.PodIP{{IP: "10.16.0.77"}}
 	ready(pod)
 	_, err := c.kube.CoreV1().Pods(pod.Namespace).Create(c.t.Context(), pod, metav1.CreateOptions{})
 	c.must(err)

@@ -3,6 +3,7 @@ package loadbalancer
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,6 +55,9 @@ func (b *Balancer) EnsureLoadBalancerDeleted(ctx context.Context, _ string, svc 
 	}
 	b.journal.forget(owner)
 	b.applied.forget(owner)
+	if svc, err := b.Services.Services(owner.Namespace).Get(owner.Name); err == nil && svc.UID == owner.UID && svc.DeletionTimestamp == nil {
+		return b.clearCondition(ctx, svc)
+	}
 	return nil
 }
 
@@ -94,6 +98,13 @@ func (b *Balancer) teardown(ctx context.Context, owner kubeovn.Owner) (left []st
 				return nil, err
 			}
 		}
+	}
+	unrouted, err := b.Routes.Release(ctx, owner)
+	if err != nil {
+		return nil, fmt.Errorf("removing the policy routes: %w", err)
+	}
+	if !unrouted {
+		left = append(left, "policy routes in a Vpc")
 	}
 	gone, err := b.Reserver.Release(ctx, owner)
 	if err != nil {
@@ -149,6 +160,9 @@ func (b *Balancer) remains(ctx context.Context, owner kubeovn.Owner) (left []str
 		for _, obj := range objects {
 			left = append(left, kind+" "+obj.GetName())
 		}
+	}
+	if slices.Contains(b.Routes.Owners(), owner) {
+		left = append(left, "policy routes in a Vpc")
 	}
 	vip, err := b.Dynamic.Resource(kubeovn.VipResource).Get(ctx, ipam.VipName(owner.UID), metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {

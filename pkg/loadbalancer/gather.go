@@ -3,6 +3,8 @@ package loadbalancer
 import (
 	"context"
 	"fmt"
+	"net/netip"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -23,15 +25,23 @@ func selectorOf(owner kubeovn.Owner) labels.Selector {
 func (b *Balancer) gather(svc *corev1.Service) (*world, error) {
 	owner, name := ownerOf(svc), ObjectName(svc.Name)
 	w := &world{
-		now:        b.Clock.Now(),
-		owner:      owner,
-		service:    svc,
-		config:     b.Config,
-		unreadable: b.KubeOVN.Missing(),
-		synced:     b.KubeOVN.Synced(),
-		subnets:    b.KubeOVN,
-		source:     func(a attachment) (*kubeovn.NAD, bool) { return b.KubeOVN.NAD(a.Namespace, a.Name) },
-		nodes:      map[string]*corev1.Node{},
+		now:           b.Clock.Now(),
+		owner:         owner,
+		service:       svc,
+		config:        b.Config,
+		unreadable:    b.KubeOVN.Missing(),
+		synced:        b.KubeOVN.Synced(),
+		subnets:       b.KubeOVN,
+		source:        func(a attachment) (*kubeovn.NAD, bool) { return b.KubeOVN.NAD(a.Namespace, a.Name) },
+		nodes:         map[string]*corev1.Node{},
+		isNodeAddress: b.isNodeAddress,
+		slices:        b.EndpointSlices(owner.Namespace, owner.Name),
+		subnetOfPod: func(p backend) (string, bool) {
+			if p.podName == "" {
+				return "", false
+			}
+			return b.KubeOVN.SubnetOfPodIP(p.address.Addr(), p.podNamespace, p.podName)
+		},
 	}
 	var err error
 	if w.deployment, err = found(b.Deployments.Deployments(owner.Namespace).Get(name)); err != nil {
@@ -54,6 +64,17 @@ func (b *Balancer) gather(svc *corev1.Service) (*world, error) {
 	}
 	w.nodes, err = b.nodesOf(pods)
 	return w, err
+}
+
+// isNodeAddress reports whether a node has an address.
+func (b *Balancer) isNodeAddress(addr netip.Addr) bool {
+	nodes, err := b.Nodes.List(labels.Everything())
+	if err != nil {
+		return false // cannot be: the lister reads memory
+	}
+	return slices.ContainsFunc(nodes, func(node *corev1.Node) bool {
+		return slices.ContainsFunc(node.Status.Addresses, func(a corev1.NodeAddress) bool { return a.Address == addr.String() })
+	})
 }
 
 // nodesOf returns the nodes that the Pods run on.

@@ -16,6 +16,8 @@ import (
 type outcome struct {
 	// status is what the Service is to show, nil to leave it as it is.
 	status *corev1.LoadBalancerStatus
+	// how says what serves the Service, set with status.
+	how string
 	// problem is what keeps the Service from what it asks for.
 	problem *Problem
 	// wait says, for the log, what is awaited; empty if nothing is.

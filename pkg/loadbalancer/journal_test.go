@@ -69,11 +69,11 @@ func TestStatusLost(t *testing.T) {
 	if j.statusLost(svc) {
 		t.Error("nothing was announced, so nothing is lost")
 	}
-	j.conclude(owner, outcome{status: statusOf(addr)})
+	j.conclude(owner, outcome{status: &corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: addr.String()}}}})
 	if !j.statusLost(svc) {
 		t.Error("an announced status that is not there is lost")
 	}
-	svc.Status.LoadBalancer = *statusOf(addr)
+	svc.Status.LoadBalancer = *&corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: addr.String()}}}
 	if j.statusLost(svc) {
 		t.Error("an announced status that is there is not lost")
 	}

@@ -1,7 +1,9 @@
 package loadbalancer
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -36,7 +38,7 @@ func decide(w *world, c choice, reserved ipam.Result) plan {
 		p.move = lostAddress(w, c, reserved)
 	case reserved.State == ipam.Pending:
 		p.wait = "an address from Kube-OVN"
-	case hasOtherAddress(w, c, reserved.Addrs.V4):
+	case hasOtherAddress(w, c, reserved.Addrs):
 		p.move = true
 	default:
 		p.build = newGateway(w, c, reserved)
@@ -48,75 +50,109 @@ func decide(w *world, c choice, reserved ipam.Result) plan {
 // holds by now, because the Service's own reservation was deleted. An address
 // without a reservation is never used.
 func lostAddress(w *world, c choice, reserved ipam.Result) bool {
-	return reserved.Reason == ipam.ReasonAddressInUse && !reserved.Addrs.V4.IsValid() &&
-		w.deployment != nil && madeWith(w.deployment.Spec.Template.Annotations, c, c.wish)
+	if reserved.Reason != ipam.ReasonAddressInUse || !reserved.Addrs.IsZero() || w.deployment == nil {
+		return false
+	}
+	made, subnet := madeWith(w.deployment.Spec.Template.Annotations, c)
+	return subnet == c.subnet.Name && slices.ContainsFunc(c.wish.addrs.All(), func(a netip.Addr) bool { return made.Of(a.Is4()) == a })
 }
 
 // hasOtherAddress reports whether what runs or is shown for a Service has
-// another address (or another attachment) than the granted one. An address
+// another address (or another attachment) than the granted ones. An address
 // never changes within the life of a Deployment: the old one is to be gone
 // before the new one appears.
-func hasOtherAddress(w *world, c choice, granted netip.Addr) bool {
+func hasOtherAddress(w *world, c choice, granted kubeovn.Addrs) bool {
+	other := func(annotations map[string]string) bool {
+		made, subnet := madeWith(annotations, c)
+		return made != granted || subnet != c.subnet.Name
+	}
 	if w.deployment != nil {
-		return !madeWith(w.deployment.Spec.Template.Annotations, c, granted)
+		return other(w.deployment.Spec.Template.Annotations)
 	}
 	for _, pod := range w.pods {
-		if onLivingNode(pod.Pod, w.nodes) && !madeWith(pod.Annotations, c, granted) {
+		if onLivingNode(pod.Pod, w.nodes) && other(pod.Annotations) {
 			return true
 		}
 	}
-	shown := w.service.Status.LoadBalancer
-	return len(shown.Ingress) > 0 && !shows(&shown, granted)
+	return slices.ContainsFunc(w.service.Status.LoadBalancer.Ingress, func(i corev1.LoadBalancerIngress) bool {
+		addr, err := netip.ParseAddr(i.IP)
+		return err != nil || granted.Of(addr.Is4()) != addr
+	})
 }
 
-// madeWith reports whether a gateway Pod's annotations say that it was made
-// for this address of this Subnet.
-func madeWith(annotations map[string]string, c choice, granted netip.Addr) bool {
+// madeWith reads from a gateway Pod's annotations for which addresses of which
+// Subnet it was made.
+func madeWith(annotations map[string]string, c choice) (addrs kubeovn.Addrs, subnet string) {
 	provider := c.attachment.Provider()
-	return annotations[kubeovn.AnnotationKey(provider, kubeovn.FieldIPAddress)] == granted.String() &&
-		annotations[kubeovn.AnnotationKey(provider, kubeovn.FieldLogicalSwitch)] == c.subnet.Name
+	// What cannot be read is no address, and so another one than any.
+	addrs, _ = kubeovn.ParseAddrs(annotations[kubeovn.AnnotationKey(provider, kubeovn.FieldIPAddress)])
+	return addrs, annotations[kubeovn.AnnotationKey(provider, kubeovn.FieldLogicalSwitch)]
 }
 
 // announce says what the Service shows once its objects are as they should be.
 // A Service that shows its address keeps it: the gateway comes back by itself,
 // and the address stays the Service's. One that shows none gets it when a
-// gateway Pod carries traffic.
-func announce(w *world, g *gateway) outcome {
-	status := statusOf(g.address.Addr())
-	if g.servedBy(w.pods) {
-		return outcome{status: status}
+// gateway Pod carries traffic; held is the number of endpoints that do not take
+// connections yet because their answers would not find back.
+func announce(w *world, g *gateway, held int) outcome {
+	status := statusOf(w.service, g)
+	if g.servingPod(w.pods) != nil && (held == 0 || shows(w.service, g)) {
+		return outcome{status: status, how: g.how(w.pods)}
 	}
-	out := gatewayHealth(w, g)
-	if shows(&w.service.Status.LoadBalancer, g.address.Addr()) {
-		out.status = status
+	out := outcome{wait: "the way back of the endpoints' answers"}
+	if g.servingPod(w.pods) == nil {
+		out = gatewayHealth(w, g)
+	}
+	if shows(w.service, g) {
+		out.status, out.how = status, g.how(w.pods)
 	}
 	return out
 }
 
-// statusOf is the status of a Service that is served at an address. With
-// ipMode VIP the nodes' own proxies answer for the address, which is what lets
-// a node reach a macvlan gateway that runs on itself.
-func statusOf(addr netip.Addr) *corev1.LoadBalancerStatus {
-	return &corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{
-		IP:     addr.String(),
-		IPMode: ptr.To(corev1.LoadBalancerIPModeVIP),
-	}}}
+// statusOf is the status of a Service that is served by a gateway, in the order
+// of the Service's own families. With ipMode VIP the nodes' own proxies answer
+// for the address, which is what lets a node reach a macvlan gateway that runs
+// on itself.
+func statusOf(svc *corev1.Service, g *gateway) *corev1.LoadBalancerStatus {
+	ports := make([]corev1.PortStatus, len(svc.Spec.Ports))
+	for i, p := range svc.Spec.Ports {
+		ports[i] = corev1.PortStatus{Port: p.Port, Protocol: cmp.Or(p.Protocol, corev1.ProtocolTCP)}
+	}
+	status := &corev1.LoadBalancerStatus{}
+	for _, addr := range inOrderOf(svc, g.addresses()) {
+		status.Ingress = append(status.Ingress, corev1.LoadBalancerIngress{
+			IP: addr.String(), IPMode: ptr.To(corev1.LoadBalancerIPModeVIP), Ports: ports,
+		})
+	}
+	return status
 }
 
-// shows reports whether a status shows this address and no other.
-func shows(status *corev1.LoadBalancerStatus, addr netip.Addr) bool {
-	return len(status.Ingress) == 1 && status.Ingress[0].IP == addr.String()
+// inOrderOf lists addresses with the Service's primary family first.
+func inOrderOf(svc *corev1.Service, addrs kubeovn.Addrs) []netip.Addr {
+	all := addrs.All()
+	if len(svc.Spec.IPFamilies) > 0 && svc.Spec.IPFamilies[0] == corev1.IPv6Protocol {
+		slices.Reverse(all)
+	}
+	return all
 }
 
-// servedBy reports whether one of the Pods carries the gateway's traffic.
-func (g *gateway) servedBy(pods []gatewayPod) bool {
-	key := kubeovn.AnnotationKey(g.provider, kubeovn.FieldIPAddress)
-	for _, pod := range pods {
-		if pod.DeletionTimestamp == nil && isReady(pod.Pod) && pod.Annotations[key] == g.address.Addr().String() {
-			return true
+// shows reports whether a Service shows an address of the gateway.
+func shows(svc *corev1.Service, g *gateway) bool {
+	return slices.ContainsFunc(svc.Status.LoadBalancer.Ingress, func(i corev1.LoadBalancerIngress) bool {
+		addr, err := netip.ParseAddr(i.IP)
+		return err == nil && g.addresses().Of(addr.Is4()) == addr
+	})
+}
+
+// servingPod returns a Pod that carries the gateway's traffic; nil if none does.
+func (g *gateway) servingPod(pods []gatewayPod) *gatewayPod {
+	for i, pod := range pods {
+		made, _ := kubeovn.ParseAddrs(pod.Annotations[g.key(kubeovn.FieldIPAddress)])
+		if pod.DeletionTimestamp == nil && isReady(pod.Pod) && made == g.held {
+			return &pods[i]
 		}
 	}
-	return false
+	return nil
 }
 
 func isReady(pod *corev1.Pod) bool {

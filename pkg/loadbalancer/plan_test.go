@@ -160,17 +160,20 @@ func TestAnnounce(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		world []func(*world)
+		held  int
 		shown bool
 		waits bool
 	}{
-		"no Pod yet":                                     {waits: true},
-		"a Pod that is not ready":                        {world: []func(*world){pods()}, waits: true},
-		"a ready Pod":                                    {world: []func(*world){pods(ready)}, shown: true},
-		"a ready Pod that is being deleted":              {world: []func(*world){pods(ready, func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{} })}, waits: true},
-		"a ready Pod with another address":               {world: []func(*world){pods(ready, func(p *corev1.Pod) { p.Annotations = nil })}, waits: true},
-		"once shown, the address stays without a Pod":    {world: []func(*world){published}, shown: true, waits: true},
-		"once shown, the address stays during a restart": {world: []func(*world){published, pods()}, shown: true, waits: true},
-		"another address shown does not count":           {world: []func(*world){published, func(w *world) { w.service.Status.LoadBalancer.Ingress[0].IP = "1.2.3.4" }}, waits: true},
+		"a ready Pod whose endpoints wait for their way back": {world: []func(*world){pods(ready)}, held: 1, waits: true},
+		"they take nothing back that is shown":                {world: []func(*world){pods(ready), published}, held: 1, shown: true},
+		"no Pod yet":                                          {waits: true},
+		"a Pod that is not ready":                             {world: []func(*world){pods()}, waits: true},
+		"a ready Pod":                                         {world: []func(*world){pods(ready)}, shown: true},
+		"a ready Pod that is being deleted":                   {world: []func(*world){pods(ready, func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{} })}, waits: true},
+		"a ready Pod with another address":                    {world: []func(*world){pods(ready, func(p *corev1.Pod) { p.Annotations = nil })}, waits: true},
+		"once shown, the address stays without a Pod":         {world: []func(*world){published}, shown: true, waits: true},
+		"once shown, the address stays during a restart":      {world: []func(*world){published, pods()}, shown: true, waits: true},
+		"another address shown does not count":                {world: []func(*world){published, func(w *world) { w.service.Status.LoadBalancer.Ingress[0].IP = "1.2.3.4" }}, waits: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := guideWorld()
@@ -178,7 +181,7 @@ func TestAnnounce(t *testing.T) {
 				change(w)
 			}
 			c, _, _ := choose(w)
-			out := announce(w, newGateway(w, c, granted("172.18.0.18")))
+			out := announce(w, newGateway(w, c, granted("172.18.0.18")), tc.held)
 			if (out.status != nil) != tc.shown || (out.wait != "") != tc.waits || out.problem != nil {
 				t.Fatalf("got %+v", out)
 			}

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	clienttesting "k8s.io/client-go/testing"
 	cloudprovider "k8s.io/cloud-provider"
 
@@ -250,4 +251,75 @@ func TestAnAPIErrorIsAnError(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	c.wantEvents()
+}
+
+func TestEndpointsReachTheGatewayWithoutANewPod(t *testing.T) {
+	c := newCluster(t, guideService())
+	c.updateService(func(s *corev1.Service) {
+		s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
+		s.Finalizers = []string{CleanupFinalizer}
+	})
+	c.grant("172.18.0.18")
+	c.ensure()
+	if got := c.document().Ports[0].Endpoints; len(got) != 0 {
+		t.Errorf("without a gateway Pod no answer finds back, and yet the gateway has %v", got)
+	}
+	c.runPod()
+	c.wantShown("172.18.0.18", "serving")
+	if got := c.document().Ports[0].Endpoints; len(got) != 1 || !got[0].KeepClient {
+		t.Errorf("the gateway has %v", got)
+	}
+	if got := c.routes.wanted; got.VPC != "ovn-cluster" || got.NextHops.String() != "10.16.0.77" || len(got.Backends) != 1 {
+		t.Errorf("routed %+v", got)
+	}
+	template := c.deployment().Spec.Template
+	c.slices[0].Endpoints = append(c.slices[0].Endpoints, podAt("10.16.0.6"))
+	c.routes.held = "default/other"
+	if publish, err := c.balancer.Refresh(t.Context(), "default", "test-service"); publish || err != nil {
+		t.Errorf("another Pod changes the status: %t, %v", publish, err)
+	}
+	if got := c.document().Ports[0].Endpoints; len(got) != 2 || got[1].KeepClient {
+		t.Errorf("the gateway has %v", got)
+	}
+	c.wantEvents("Warning ClientAddressConflict Service default/other keeps the client's address for the same ports of the same Pods, and their answers can go to one gateway only: the Pods see this gateway's address; let one of the Services use externalTrafficPolicy Cluster, or another target port")
+	if !apiEqual(template, c.deployment().Spec.Template) {
+		t.Error("the Pod template has changed")
+	}
+}
+
+func TestTheConditionTellsWhatIs(t *testing.T) {
+	c := newCluster(t, guideService())
+	want := func(status metav1.ConditionStatus, reason, message string) {
+		t.Helper()
+		got := conditionIn(c.service())
+		if got == nil || got.Status != status || got.Reason != reason || got.Message != message || got.LastTransitionTime.IsZero() {
+			t.Fatalf("got %+v, want %s %s %s", got, status, reason, message)
+		}
+	}
+	c.kubeOVN.subnetList = nil
+	c.wantShown("", "no Subnet")
+	want("False", "SubnetNotFound", "no Subnet has spec.provider lb-svc-attachment.kube-system: create one with the addresses for load balancers")
+	c.kubeOVN.subnetList = subnetList{guideSubnet()}
+	c.grant("172.18.0.18")
+	c.ensure()
+	want("False", "Progressing", "the load balancer is being set up")
+	c.runPod()
+	c.wantShown("172.18.0.18", "serving")
+	want("True", "Serving", "serving 172.18.0.18 of Subnet attach-subnet by gateway Pod lb-svc-test-service-1 on node n1; the target is the cluster IP; Pods see the gateway's address")
+	c.kube.ClearActions()
+	c.wantShown("172.18.0.18", "another look")
+	for _, action := range c.kube.Actions() {
+		if patch, ok := action.(clienttesting.PatchAction); ok && patch.GetPatchType() == types.ApplyPatchType {
+			t.Errorf("the condition is told again: %s", patch.GetPatch())
+		}
+	}
+	c.kubeOVN.result = ipam.Result{State: ipam.Refused, Reason: ipam.ReasonAddressOutOfRange, Message: "not in the range", Addrs: granted("172.18.0.18").Addrs}
+	c.wantShown("172.18.0.18", "an impossible wish")
+	want("True", "AddressOutOfRange", "not in the range")
+	c.stopPod()
+	c.must(c.kube.AppsV1().Deployments("default").Delete(t.Context(), "lb-svc-test-service", metav1.DeleteOptions{}))
+	c.must(c.balancer.EnsureLoadBalancerDeleted(t.Context(), "", c.service()))
+	if got := conditionIn(c.service()); got != nil {
+		t.Errorf("a Service that is ours no more still has %+v", got)
+	}
 }

@@ -1,12 +1,10 @@
 package loadbalancer
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
-	"slices"
+	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	applycore "k8s.io/client-go/applyconfigurations/core/v1"
 	applymeta "k8s.io/client-go/applyconfigurations/meta/v1"
@@ -24,29 +22,47 @@ type gateway struct {
 	provider string
 	subnet   string
 	network  network
-	// address is the granted address with the prefix length of its Subnet.
-	address   netip.Prefix
-	mac       string
-	router    netip.Addr
-	clusterIP netip.Addr
-	ports     []spec.Port
+	// held are the addresses that the Service's Vip holds, with their ranges
+	// and routers: all families of the Subnet.
+	held    kubeovn.Addrs
+	ranges  string
+	routers string
+	mac     string
+	// families are those in which the Service is served.
+	families   []spec.Family
+	forwarding forwarding
+	placement  placement
+	ports      []spec.Port
 }
 
 func newGateway(w *world, c choice, reserved ipam.Result) *gateway {
-	cidr, _ := c.subnet.CIDR(true)
-	router, _ := c.subnet.Gateway(true)
-	return &gateway{
-		owner:     w.owner,
-		config:    w.config.Gateway,
-		provider:  c.attachment.Provider(),
-		subnet:    c.subnet.Name,
-		network:   c.network,
-		address:   netip.PrefixFrom(reserved.Addrs.V4, cidr.Bits()),
-		mac:       macOf(w, c, reserved),
-		router:    router,
-		clusterIP: c.clusterIP,
-		ports:     portsOf(w.service),
+	g := &gateway{
+		owner:      w.owner,
+		config:     w.config.Gateway,
+		provider:   c.attachment.Provider(),
+		subnet:     c.subnet.Name,
+		network:    c.network,
+		held:       reserved.Addrs,
+		mac:        macOf(w, c, reserved),
+		forwarding: c.forwarding,
+		placement:  c.placement,
 	}
+	var ranges, routers []string
+	for _, addr := range reserved.Addrs.All() {
+		cidr, _ := c.subnet.CIDR(addr.Is4())
+		router, known := c.subnet.Gateway(addr.Is4())
+		ranges = append(ranges, cidr.String())
+		if known {
+			routers = append(routers, router.String())
+		}
+		if c.served.Of(addr.Is4()) {
+			g.families = append(g.families, spec.Family{
+				Address: netip.PrefixFrom(addr, cidr.Bits()), Gateway: router, ClusterIP: c.clusterIPs.Of(addr.Is4()),
+			})
+		}
+	}
+	g.ranges, g.routers = strings.Join(ranges, ","), strings.Join(routers, ",")
+	return g
 }
 
 // macOf returns the hardware address that the Pod's annotations show. It is for
@@ -55,28 +71,12 @@ func newGateway(w *world, c choice, reserved ipam.Result) *gateway {
 func macOf(w *world, c choice, reserved ipam.Result) string {
 	if w.deployment != nil {
 		annotations := w.deployment.Spec.Template.Annotations
-		if mac := annotations[kubeovn.AnnotationKey(c.attachment.Provider(), kubeovn.FieldMACAddress)]; mac != "" && madeWith(annotations, c, reserved.Addrs.V4) {
+		mac := annotations[kubeovn.AnnotationKey(c.attachment.Provider(), kubeovn.FieldMACAddress)]
+		if made, _ := madeWith(annotations, c); mac != "" && made == reserved.Addrs {
 			return mac
 		}
 	}
 	return reserved.MAC
-}
-
-// portsOf returns the ports of a Service in an order that does not depend on
-// how they are listed. The target ports do not matter: the cluster IP has them.
-func portsOf(svc *corev1.Service) []spec.Port {
-	ports := make([]spec.Port, 0, len(svc.Spec.Ports))
-	for _, p := range svc.Spec.Ports {
-		protocol := spec.Protocol(p.Protocol)
-		if protocol == "" {
-			protocol = spec.TCP
-		}
-		ports = append(ports, spec.Port{Protocol: protocol, Port: uint16(p.Port)}) // the API server admits 1 to 65535
-	}
-	slices.SortFunc(ports, func(a, b spec.Port) int {
-		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
-	})
-	return ports
 }
 
 // name is the name of all three objects.
@@ -98,12 +98,14 @@ func (g *gateway) ownerReference() *applymeta.OwnerReferenceApplyConfiguration {
 // document renders what the gateway's agent is told, and names it.
 func (g *gateway) document() (document, hash string, err error) {
 	d := spec.Document{
-		Version:   spec.Version,
-		Service:   spec.ServiceRef{Namespace: g.owner.Namespace, Name: g.owner.Name, UID: string(g.owner.UID)},
-		Interface: Interface,
-		Families:  []spec.Family{{Address: g.address, Gateway: g.router, ClusterIP: g.clusterIP}},
-		Target:    spec.TargetClusterIP,
-		Ports:     g.ports,
+		Version:         spec.Version,
+		Service:         spec.ServiceRef{Namespace: g.owner.Namespace, Name: g.owner.Name, UID: string(g.owner.UID)},
+		Interface:       Interface,
+		Families:        g.families,
+		Target:          g.forwarding.target,
+		Ports:           g.ports,
+		SourceRanges:    g.forwarding.sourceRanges,
+		AffinitySeconds: g.forwarding.affinitySeconds,
 	}
 	if err := d.Validate(); err != nil {
 		return "", "", fmt.Errorf("gateway document: %w", err)

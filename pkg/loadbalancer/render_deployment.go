@@ -80,14 +80,17 @@ func (g *gateway) podAnnotations() map[string]string {
 	}
 	maps.Copy(annotations, map[string]string{
 		g.key(kubeovn.FieldAllocated):     "true",
-		g.key(kubeovn.FieldIPAddress):     g.address.Addr().String(),
-		g.key(kubeovn.FieldCIDR):          g.address.Masked().String(),
-		g.key(kubeovn.FieldGateway):       g.router.String(),
+		g.key(kubeovn.FieldIPAddress):     g.held.String(),
+		g.key(kubeovn.FieldCIDR):          g.ranges,
+		g.key(kubeovn.FieldGateway):       g.routers,
 		g.key(kubeovn.FieldLogicalSwitch): g.subnet,
 		g.key(kubeovn.FieldPodNICType):    "veth-pair",
 	})
 	if g.mac != "" {
 		annotations[g.key(kubeovn.FieldMACAddress)] = g.mac
+	}
+	if g.placement.subnet != "" {
+		annotations[kubeovn.LogicalSwitch] = g.placement.subnet
 	}
 	return annotations
 }

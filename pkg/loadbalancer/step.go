@@ -14,6 +14,10 @@ import (
 // waits for not be seen.
 const moveRetry = time.Second
 
+// heldRetry is when to look again at endpoints that do not take connections
+// yet, should what they wait for not be seen.
+const heldRetry = 2 * time.Second
+
 // step reads the world, decides and does the next thing for a Service that
 // wants a load balancer.
 func (b *Balancer) step(ctx context.Context, svc *corev1.Service) (outcome, error) {
@@ -48,11 +52,11 @@ func (b *Balancer) step(ctx context.Context, svc *corev1.Service) (outcome, erro
 	if err != nil {
 		return outcome{}, fmt.Errorf("reserving an address: %w", err)
 	}
-	return b.carryOut(ctx, w, decide(w, c, reserved))
+	return b.carryOut(ctx, w, c, decide(w, c, reserved))
 }
 
 // carryOut does what was decided.
-func (b *Balancer) carryOut(ctx context.Context, w *world, p plan) (outcome, error) {
+func (b *Balancer) carryOut(ctx context.Context, w *world, c choice, p plan) (outcome, error) {
 	switch {
 	case p.move:
 		out, err := b.move(ctx, w, p.release)
@@ -61,6 +65,9 @@ func (b *Balancer) carryOut(ctx context.Context, w *world, p plan) (outcome, err
 	case p.build == nil:
 		return outcome{problem: p.problem, wait: p.wait, retryAfter: p.retryAfter}, nil
 	}
+	way := b.routeBack(w, c, p.build)
+	var held int
+	p.build.ports, held = documentPorts(c, way, previousDocument(w.configMap))
 	err := b.apply(ctx, w, p.build)
 	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return outcome{wait: "the end of the namespace"}, nil
@@ -68,7 +75,13 @@ func (b *Balancer) carryOut(ctx context.Context, w *world, p plan) (outcome, err
 	if err != nil {
 		return outcome{}, err
 	}
-	out := announce(w, p.build)
+	out := announce(w, p.build, held)
+	if out.problem == nil {
+		out.problem = way.problem()
+	}
+	if held > 0 && out.retryAfter == 0 {
+		out.retryAfter = heldRetry
+	}
 	if out.retryAfter == 0 {
 		out.retryAfter = p.retryAfter
 	}

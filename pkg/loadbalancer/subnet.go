@@ -53,18 +53,26 @@ func namedSubnet(name, key, provider string, subnets subnetReader) (*kubeovn.Sub
 	return usableSubnet(subnet)
 }
 
-// usableSubnet checks that a gateway can be given an address of the Subnet.
+// usableSubnet checks that addresses can be had of the Subnet at all.
 func usableSubnet(s *kubeovn.Subnet) (*kubeovn.Subnet, *Problem) {
 	if s.DeletionTimestamp != nil {
 		return nil, problemf(ipam.ReasonSubnetTerminating, "Subnet %s is being deleted: name or create another one", s.Name)
 	}
-	cidr, ok := s.CIDR(true)
-	if !ok {
-		return nil, problemf(ipam.ReasonSubnetWithoutIPv4, "Subnet %s has no IPv4 range in spec.cidrBlock, and load balancers serve IPv4 only: use a Subnet with one", s.Name)
-	}
-	gateway, ok := s.Gateway(true)
-	if !ok || !cidr.Contains(gateway) {
-		return nil, problemf("SubnetWithoutGateway", "Subnet %s has no address of %s in spec.gateway: set it to the router of that network", s.Name, cidr)
-	}
 	return s, nil
+}
+
+// routersIn checks that the Subnet says who routes in every family that is
+// served.
+func routersIn(s *kubeovn.Subnet, served kubeovn.Families) *Problem {
+	for _, is4 := range []bool{true, false} {
+		if is4 && !served.V4 || !is4 && !served.V6 {
+			continue
+		}
+		cidr, _ := s.CIDR(is4)
+		gateway, ok := s.Gateway(is4)
+		if !ok || !cidr.Contains(gateway) && !gateway.IsLinkLocalUnicast() {
+			return problemf("SubnetWithoutGateway", "Subnet %s has no address of %s in spec.gateway: set it to the router of that network", s.Name, cidr)
+		}
+	}
+	return nil
 }

@@ -58,6 +58,9 @@ func (b *Balancer) owners() (map[kubeovn.Owner]bool, error) {
 	for _, v := range b.KubeOVN.Vips() {
 		add(v)
 	}
+	for _, owner := range b.Routes.Owners() {
+		owners[owner] = true
+	}
 	return owners, nil
 }
 

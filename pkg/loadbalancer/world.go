@@ -7,6 +7,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"github.com/kubeovn/kube-ovn-ccm/pkg/ipam"
 	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
@@ -36,6 +37,16 @@ type world struct {
 
 	pods  []gatewayPod
 	nodes map[string]*corev1.Node
+
+	// isNodeAddress tells the addresses of nodes, which Pods in their node's
+	// network have too.
+	isNodeAddress func(netip.Addr) bool
+
+	// slices are the Service's EndpointSlices.
+	slices []*discoveryv1.EndpointSlice
+	// subnetOfPod is the Subnet in which a Pod has an address; false for what
+	// is no Pod, or one in its node's network.
+	subnetOfPod func(b backend) (subnet string, ok bool)
 }
 
 // gatewayPod is a Pod of the Service's gateway and what is known about the
@@ -50,10 +61,14 @@ type choice struct {
 	attachment attachment
 	network    network
 	subnet     *kubeovn.Subnet
-	// wish is spec.loadBalancerIP, invalid if it is not set.
-	wish netip.Addr
-	// clusterIP is where the gateway sends what it receives.
-	clusterIP netip.Addr
+	// served are the IP families in which the Service is served.
+	served kubeovn.Families
+	// clusterIPs are the Service's own addresses inside the cluster.
+	clusterIPs kubeovn.Addrs
+	wish       wish
+	forwarding forwarding
+	ports      []portBackends
+	placement  placement
 }
 
 // choose finds what a Service asks for. It returns a Problem, or what is
@@ -65,62 +80,56 @@ func choose(w *world) (c choice, wait string, problem *Problem) {
 	if !w.synced {
 		return c, "the first list of Kube-OVN's objects", nil
 	}
-	if c.attachment, problem = attachmentOf(w.service, w.config); problem != nil {
+	if problem = c.chooseNetwork(w); problem != nil {
 		return c, "", problem
+	}
+	if c.clusterIPs, wait, problem = clusterIPsOf(w.service); problem != nil || wait != "" {
+		return c, wait, problem
+	}
+	return c, "", c.chooseService(w)
+}
+
+// chooseNetwork finds the attachment and the Subnet.
+func (c *choice) chooseNetwork(w *world) (problem *Problem) {
+	if c.attachment, problem = attachmentOf(w.service, w.config); problem != nil {
+		return problem
 	}
 	nad, ok := w.source(c.attachment)
 	if !ok {
-		return c, "", problemf("AttachmentNotFound",
+		return problemf("AttachmentNotFound",
 			"there is no NetworkAttachmentDefinition %s, which the Service's attachment %s names: create it, or correct annotation %s",
 			c.attachment, c.attachment.Provider(), kubeovn.AttachmentProvider)
 	}
-	if c.network, problem = networkOf(c.attachment, nad, w.owner.Name); problem != nil {
-		return c, "", problem
+	subnet, subnetProblem := chooseSubnet(w.service, c.attachment.Provider(), w.subnets)
+	v6 := false
+	if subnet != nil {
+		_, v6 = subnet.CIDR(false)
 	}
-	if c.subnet, problem = chooseSubnet(w.service, c.attachment.Provider(), w.subnets); problem != nil {
-		return c, "", problem
+	if c.network, problem = networkOf(c.attachment, nad, w.owner.Name, v6); problem != nil {
+		return problem
 	}
-	if c.wish, problem = wishOf(w.service); problem != nil {
-		return c, "", problem
-	}
-	c.clusterIP, wait, problem = clusterIPOf(w.service)
-	return c, wait, problem
+	c.subnet = subnet
+	return subnetProblem
 }
 
-// wishOf reads the address that a Service asks for.
-func wishOf(svc *corev1.Service) (netip.Addr, *Problem) {
-	value := svc.Spec.LoadBalancerIP
-	if value == "" {
-		return netip.Addr{}, nil
+// chooseService reads how the Service wants to be served, and where its Pods
+// are.
+func (c *choice) chooseService(w *world) (problem *Problem) {
+	if c.served, problem = familiesOf(w.service, c.clusterIPs, c.subnet); problem != nil {
+		return problem
 	}
-	addr, err := netip.ParseAddr(value)
-	switch {
-	case err != nil || addr.Zone() != "":
-		return netip.Addr{}, problemf(ipam.ReasonInvalidAddress, "spec.loadBalancerIP %q is not an IP address: set it to an address of the Subnet, or remove it to be given one", value)
-	case !addr.Unmap().Is4():
-		return netip.Addr{}, problemf(ipam.ReasonInvalidAddress, "spec.loadBalancerIP %s is an IPv6 address, and load balancers serve IPv4 only: set an IPv4 address of the Subnet, or remove it to be given one", value)
+	if problem = routersIn(c.subnet, c.served); problem != nil {
+		return problem
 	}
-	return addr.Unmap(), nil
-}
-
-// clusterIPOf returns the Service's IPv4 address inside the cluster.
-func clusterIPOf(svc *corev1.Service) (addr netip.Addr, wait string, problem *Problem) {
-	ips := svc.Spec.ClusterIPs
-	if len(ips) == 0 && svc.Spec.ClusterIP != "" {
-		ips = []string{svc.Spec.ClusterIP}
+	if c.wish, problem = wishOf(w.service, c.attachment.Provider(), c.served); problem != nil {
+		return problem
 	}
-	if len(ips) == 0 {
-		return addr, "a cluster IP", nil
+	if c.forwarding, problem = forwardingOf(w.service, c.served.V6); problem != nil {
+		return problem
 	}
-	for _, ip := range ips {
-		if addr, err := netip.ParseAddr(ip); err == nil && addr.Is4() {
-			return addr, "", nil
-		}
-	}
-	if ips[0] == corev1.ClusterIPNone {
-		return addr, "", problemf("ServiceHeadless", "spec.clusterIP is None, and a load balancer forwards to the cluster IP: make the Service without spec.clusterIP")
-	}
-	return addr, "", problemf("ServiceWithoutIPv4", "spec.clusterIPs %s holds no IPv4 address, and load balancers serve IPv4 only: add IPv4 to spec.ipFamilies", strings.Join(ips, ", "))
+	c.ports = backendsOf(w.service, w.slices, c.served.V4, c.served.V6)
+	c.placement, problem = placementOf(w, c.ports)
+	return problem
 }
 
 // request is what is asked of the IPAM for a choice.
@@ -128,31 +137,33 @@ func (w *world) request(c choice) ipam.Request {
 	return ipam.Request{
 		Owner:  w.owner,
 		Subnet: c.subnet,
-		Needs:  kubeovn.Families{V4: true},
-		Wish:   kubeovn.Addrs{V4: c.wish},
-		Sticky: kubeovn.Addrs{V4: w.sticky(c)},
-		Field:  "spec.loadBalancerIP",
+		Needs:  c.served,
+		Wish:   c.wish.addrs,
+		Sticky: w.sticky(c),
+		Field:  c.wish.field,
 	}
 }
 
-// sticky is the address that the Service has had, for the case that its Vip
+// sticky are the addresses that the Service has had, for the case that its Vip
 // has been deleted: what it shows, else what its gateway has.
-func (w *world) sticky(c choice) netip.Addr {
-	cidr, ok := c.subnet.CIDR(true)
-	if !ok {
-		return netip.Addr{}
-	}
-	had := []string{}
-	for _, ingress := range w.service.Status.LoadBalancer.Ingress {
-		had = append(had, ingress.IP)
-	}
+func (w *world) sticky(c choice) (had kubeovn.Addrs) {
+	var ips []string
 	if w.deployment != nil {
-		had = append(had, w.deployment.Spec.Template.Annotations[kubeovn.AnnotationKey(c.attachment.Provider(), kubeovn.FieldIPAddress)])
+		annotation := w.deployment.Spec.Template.Annotations[kubeovn.AnnotationKey(c.attachment.Provider(), kubeovn.FieldIPAddress)]
+		ips = strings.Split(annotation, ",")
 	}
-	for _, s := range had {
-		if addr, err := netip.ParseAddr(s); err == nil && cidr.Contains(addr.Unmap()) {
-			return addr.Unmap()
+	for _, ingress := range w.service.Status.LoadBalancer.Ingress {
+		ips = append(ips, ingress.IP)
+	}
+	for _, s := range ips {
+		addr, err := netip.ParseAddr(s)
+		if err != nil {
+			continue
+		}
+		addr = addr.Unmap()
+		if cidr, ok := c.subnet.CIDR(addr.Is4()); ok && cidr.Contains(addr) {
+			had = had.With(addr)
 		}
 	}
-	return netip.Addr{}
+	return had
 }

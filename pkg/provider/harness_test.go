@@ -127,8 +127,8 @@ func startCluster(t *testing.T, cfg loadbalancer.Config, services ...*v1.Service
 	if err != nil {
 		t.Fatal(err)
 	}
-	waker := newWaker(view.deliver)
-	go waker.run(ctx)
+	waker := newWaker()
+	go waker.run(ctx, view.deliver)
 	factory.Start(ctx.Done())
 	factory.WaitForCacheSync(ctx.Done())
 	go controller.Run(ctx, 4, controllersmetrics.NewControllerManagerMetrics("test"))

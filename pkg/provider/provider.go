@@ -26,6 +26,7 @@ import (
 	"github.com/kubeovn/kube-ovn-ccm/pkg/ipam"
 	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
 	"github.com/kubeovn/kube-ovn-ccm/pkg/loadbalancer"
+	"github.com/kubeovn/kube-ovn-ccm/pkg/routes"
 )
 
 // Name is the name of the provider, the value of --cloud-provider.
@@ -116,33 +117,41 @@ func (p *Provider) SetInformers(shared informers.SharedInformerFactory) {
 
 	kubeOVN := kubeovn.NewCache(p.clients.dynamic)
 	managed := newManaged(p.clients.kube)
+	endpoints := newEndpointSlices(shared.Discovery().V1().EndpointSlices())
+	waker := newWaker()
+	router := routes.NewWriter(p.clients.dynamic, kubeOVN, routes.NewLease(p.clients.kube.CoordinationV1()), func(owner kubeovn.Owner) { waker.Wake(owner.Key(), 0) }, nil)
 	p.balancer = loadbalancer.New(loadbalancer.Deps{
 		Config:         p.cfg,
 		Kube:           p.clients.kube,
 		Dynamic:        p.clients.dynamic,
 		KubeOVN:        kubeOVN,
 		Reserver:       ipam.NewReserver(kubeOVN, p.clients.dynamic, nil),
+		Routes:         router,
 		Recorder:       broadcaster.NewRecorder(scheme.Scheme, v1.EventSource{Component: kubeovn.ManagedBy}),
 		Services:       shared.Core().V1().Services().Lister(),
 		Deployments:    managed.deployments.Lister(),
 		Pods:           managed.pods.Lister(),
 		ConfigMaps:     managed.configMaps.Lister(),
 		Nodes:          shared.Core().V1().Nodes().Lister(),
+		EndpointSlices: endpoints.of,
 		SandboxFailure: managed.sandboxes.message,
 		Clock:          clock.RealClock{},
 	})
-	p.services = newServiceView(shared.Core().V1().Services(), p.cfg, p.balancer.StatusLost, managed.synced...)
+	p.services = newServiceView(shared.Core().V1().Services(), p.cfg, p.balancer.StatusLost, append(managed.synced, endpoints.informer.HasSynced)...)
 	p.nodes = nodeView{shared.Core().V1().Nodes()}
 
-	waker := newWaker(p.services.deliver)
+	refresher := newRefresher(p.services, p.balancer.Refresh)
 	p.balancer.SetWaker(waker.Wake)
 	wakeups := &wakeups{view: p.services, waker: waker, balancer: p.balancer, network: kubeOVN, defaultAttachment: p.cfg.DefaultAttachment}
 	managed.listen(wakeups.now)
+	endpoints.listen(wakeups.now)
 	kubeOVN.OnChange(wakeups.changed)
 
 	managed.start(p.ctx)
 	kubeOVN.Start(p.ctx)
-	go waker.run(p.ctx)
+	go router.Run(p.ctx)
+	go waker.run(p.ctx, refresher.look)
+	go refresher.run(p.ctx)
 	go wakeups.patrol(p.ctx, kubeOVN.Synced)
 	go sweep(p.ctx, p.balancer, p.services.Informer().HasSynced, p.nodes.Informer().HasSynced, kubeOVN.Synced)
 }

@@ -192,12 +192,11 @@ func (l *leader) checkPermissions() {
 	l.t.Helper()
 	raw, err := os.ReadFile("../../manifests/base/rbac.yaml")
 	l.must(err)
-	var role rbacv1.ClusterRole
+	var rules []rbacv1.PolicyRule
 	for _, doc := range strings.Split(string(raw), "\n---\n") {
-		var r rbacv1.ClusterRole
-		if l.must(yaml.Unmarshal([]byte(doc), &r)); r.Kind == "ClusterRole" {
-			role = r
-		}
+		var role rbacv1.ClusterRole // a Role has the same rules
+		l.must(yaml.Unmarshal([]byte(doc), &role))
+		rules = append(rules, role.Rules...)
 	}
 	byTest := []string{"create services", "update services", "delete pods", "list events"}
 	for _, action := range slices.Concat(l.Actions(), l.dynamic.Actions()) {
@@ -205,7 +204,7 @@ func (l *leader) checkPermissions() {
 		if action.GetSubresource() != "" {
 			resource += "/" + action.GetSubresource()
 		}
-		permitted := slices.ContainsFunc(role.Rules, func(r rbacv1.PolicyRule) bool {
+		permitted := slices.ContainsFunc(rules, func(r rbacv1.PolicyRule) bool {
 			return slices.Contains(r.APIGroups, action.GetResource().Group) && slices.Contains(r.Resources, resource) && slices.Contains(r.Verbs, action.GetVerb())
 		})
 		if call := action.GetVerb() + " " + resource; !permitted && !slices.Contains(byTest, call) {

@@ -12,6 +12,7 @@ import (
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
 	servicehelper "k8s.io/cloud-provider/service/helpers"
+	"k8s.io/utils/ptr"
 
 	"github.com/kubeovn/kube-ovn-ccm/pkg/loadbalancer"
 )
@@ -194,13 +195,15 @@ func (h *viewHandler) gone(svc *v1.Service) {
 
 // needsLook reports a change of a Service that matters to a load balancer but
 // that the controller takes no notice of: its finalizer was taken off by
-// somebody, or the addresses inside the cluster are others.
+// somebody, or the addresses inside the cluster or the policies are others.
 func needsLook(before, after *v1.Service) bool {
 	if servicehelper.HasLBFinalizer(before) && !servicehelper.HasLBFinalizer(after) {
 		return true
 	}
 	return !slices.Equal(before.Spec.ClusterIPs, after.Spec.ClusterIPs) ||
-		!slices.Equal(before.Spec.IPFamilies, after.Spec.IPFamilies)
+		!slices.Equal(before.Spec.IPFamilies, after.Spec.IPFamilies) ||
+		!ptr.Equal(before.Spec.IPFamilyPolicy, after.Spec.IPFamilyPolicy) ||
+		!ptr.Equal(before.Spec.InternalTrafficPolicy, after.Spec.InternalTrafficPolicy)
 }
 
 // viewLister lists the Services in the form in which they are shown.

@@ -12,15 +12,13 @@ import (
 // twice.
 const coalesce = 50 * time.Millisecond
 
-// waker hands Services to the service controller again, soon or later.
+// waker has Services looked at again, soon or later.
 type waker struct {
-	queue   workqueue.TypedDelayingInterface[string]
-	deliver func(key string)
+	queue workqueue.TypedDelayingInterface[string]
 }
 
-func newWaker(deliver func(key string)) *waker {
+func newWaker() *waker {
 	return &waker{
-		deliver: deliver,
 		// The name gives the queue its metrics (workqueue_adds_total and so on).
 		queue: workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[string]{Name: "kube-ovn-ccm-wakes"}),
 	}
@@ -34,7 +32,7 @@ func (w *waker) Wake(key string, after time.Duration) {
 }
 
 // run delivers the wakes until the context ends.
-func (w *waker) run(ctx context.Context) {
+func (w *waker) run(ctx context.Context, deliver func(key string)) {
 	stop := context.AfterFunc(ctx, w.queue.ShutDown)
 	defer stop()
 	for {
@@ -42,7 +40,7 @@ func (w *waker) run(ctx context.Context) {
 		if quit {
 			return
 		}
-		w.deliver(key)
+		deliver(key)
 		w.queue.Done(key)
 	}
 }

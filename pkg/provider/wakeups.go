@@ -43,7 +43,7 @@ type wakeups struct {
 	defaultAttachment string
 
 	mu        sync.Mutex
-	available map[string]float64 // Subnet name → free addresses when last seen
+	available map[string][2]float64 // Subnet name → free addresses of each family when last seen
 }
 
 // now wakes one Service.
@@ -66,15 +66,15 @@ func (w *wakeups) freed(c kubeovn.Change) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.available == nil {
-		w.available = map[string]float64{}
+		w.available = map[string][2]float64{}
 	}
 	before := w.available[s.Name]
 	if c.Deleted {
 		delete(w.available, s.Name)
 		return false
 	}
-	w.available[s.Name] = s.V4Available
-	return s.V4Available > before
+	w.available[s.Name] = [2]float64{s.V4Available, s.V6Available}
+	return s.V4Available > before[0] || s.V6Available > before[1]
 }
 
 func (w *wakeups) all() []user {
