@@ -43,7 +43,7 @@ func (l *lab) echoTCP(address, name string, port uint16) {
 	l.t.Helper()
 	var listener net.Listener
 	l.inside("cluster", func() (err error) {
-		listener, err = net.Listen("tcp4", hostPort(address, port))
+		listener, err = net.Listen("tcp", hostPort(address, port))
 		return err
 	})
 	l.t.Cleanup(func() { listener.Close() })
@@ -67,7 +67,7 @@ func (l *lab) echoUDP(address, name string, port uint16) {
 	l.t.Helper()
 	var conn net.PacketConn
 	l.inside("cluster", func() (err error) {
-		conn, err = net.ListenPacket("udp4", hostPort(address, port))
+		conn, err = net.ListenPacket("udp", hostPort(address, port))
 		return err
 	})
 	l.t.Cleanup(func() { conn.Close() })
