@@ -2,8 +2,14 @@ package command_test
 
 import (
 	"fmt"
+	"io"
+	"maps"
+	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/spec"
 )
@@ -51,4 +57,189 @@ func endpoints(ports ...spec.Port) *spec.Document {
 	d := document(ports...)
 	d.Target = spec.TargetEndpoints
 	return d
+}
+
+// keeping is a port whose endpoints see the client's address.
+func keeping(p spec.Port) spec.Port {
+	p.Endpoints = slices.Clone(p.Endpoints)
+	for i := range p.Endpoints {
+		p.Endpoints[i].KeepClient = true
+	}
+	return p
+}
+
+// draining is a port with some endpoints that take nothing new.
+func draining(p spec.Port, numbers ...int) spec.Port {
+	for _, n := range numbers {
+		p.Draining = append(p.Draining, endpointAt(n))
+	}
+	return p
+}
+
+// affine is a document with affinity.
+func affine(seconds int32, ports ...spec.Port) *spec.Document {
+	d := endpoints(ports...)
+	d.AffinitySeconds = seconds
+	return d
+}
+
+// ranged is a document for the clients of some networks.
+func ranged(d *spec.Document, networks ...string) *spec.Document {
+	for _, n := range networks {
+		d.SourceRanges = append(d.SourceRanges, netip.MustParsePrefix(n))
+	}
+	return d
+}
+
+// clients gives the client many addresses and returns them.
+func (l *lab) clients(n int) []string {
+	l.t.Helper()
+	var out []string
+	for i := range n {
+		a := fmt.Sprintf("172.18.1.%d", i+1)
+		l.ip("client", "addr add "+a+"/16 dev eth0")
+		out = append(out, a)
+	}
+	return out
+}
+
+// dialFrom opens a connection from one of the client's addresses.
+func (l *lab) dialFrom(source, network string, port uint16) (net.Conn, error) {
+	var conn net.Conn
+	err := within(l.names["client"], func() (err error) {
+		d := net.Dialer{Timeout: 2 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}}
+		if strings.HasPrefix(network, "udp") {
+			d.LocalAddr = &net.UDPAddr{IP: net.ParseIP(source)}
+		}
+		conn, err = d.Dial(network, hostPort(lbAddress, port))
+		return err
+	})
+	return conn, err
+}
+
+// askFrom asks like ask, from one of the client's addresses.
+func (l *lab) askFrom(source, network string, port uint16) (string, error) {
+	conn, err := l.dialFrom(source, network, port)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	return talk(conn, "hello\n")
+}
+
+// where asks from many addresses and returns who answered each.
+func (l *lab) where(sources []string, network string, port uint16) map[string]string {
+	l.t.Helper()
+	out := map[string]string{}
+	for _, source := range sources {
+		name, err := l.askFrom(source, network, port)
+		if err != nil {
+			l.t.Fatalf("%s by %s: %v", source, network, err)
+		}
+		out[source] = name
+	}
+	return out
+}
+
+// names are the different values of a map.
+func names(m map[string]string) []string {
+	return slices.Compact(slices.Sorted(maps.Values(m)))
+}
+
+// mustDial opens a connection that is closed with the test.
+func (l *lab) mustDial(role, network string, port uint16) net.Conn {
+	l.t.Helper()
+	conn, err := l.dial(role, network, lbAddress, port)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// mustTalk sends the first line on a connection and wants it answered by name.
+func (l *lab) mustTalk(conn net.Conn, want string) {
+	l.t.Helper()
+	if name, err := talk(conn, "hello\n"); err != nil || name != want {
+		l.t.Fatalf("%q, %v, want %q", name, err, want)
+	}
+}
+
+// whoServers answer at an endpoint with the address of whom they see.
+func (l *lab) whoServers(n int) {
+	l.t.Helper()
+	var listener net.Listener
+	var packets net.PacketConn
+	l.inside("cluster", func() (err error) {
+		if listener, err = net.Listen("tcp4", endpointAt(n).String()); err != nil {
+			return err
+		}
+		packets, err = net.ListenPacket("udp4", endpointAt(n).String())
+		return err
+	})
+	l.t.Cleanup(func() { listener.Close(); packets.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				host, _, _ := net.SplitHostPort(conn.RemoteAddr().String())
+				if _, err := io.WriteString(conn, host+"\n"); err == nil {
+					_, _ = io.Copy(conn, conn)
+				}
+			}()
+		}
+	}()
+	go func() {
+		b := make([]byte, 2048)
+		for {
+			n, from, err := packets.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			host, _, _ := net.SplitHostPort(from.String())
+			_, _ = packets.WriteTo(append([]byte(host+"\n"), b[:n]...), from)
+		}
+	}()
+}
+
+// returnThroughGateway does what the policy routes of a Vpc do: the answers of
+// an endpoint go to the gateway's eth0, whoever the client is.
+func (l *lab) returnThroughGateway(n int) {
+	l.t.Helper()
+	l.ip("cluster", "route replace default via "+podAddress+" dev pod0 table 50")
+	for _, protocol := range []string{"tcp", "udp"} {
+		l.ip("cluster", fmt.Sprintf("rule add from %s ipproto %s sport %d lookup 50", endpointAt(n).Addr(), protocol, endpointPort))
+	}
+}
+
+// goesOn sends a line on a TCP connection that was greeted and wants it back.
+func goesOn(conn net.Conn) error {
+	if err := conn.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
+		return err
+	}
+	const line = "still there?\n"
+	if _, err := io.WriteString(conn, line); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(conn, make([]byte, len(line)))
+	return err
+}
+
+func (l *lab) mustGoOn(conn net.Conn) {
+	l.t.Helper()
+	if err := goesOn(conn); err != nil {
+		l.t.Errorf("an established connection does not go on: %v", err)
+	}
+}
+
+// mustReach wants an answer, by whomever.
+func (l *lab) mustReach(role, network string, port uint16) {
+	l.t.Helper()
+	if _, err := l.ask(role, network, lbAddress, port); err != nil {
+		l.t.Errorf("%s asks %s port %d: %v", role, network, port, err)
+	}
 }
