@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/desired"
 	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/spec"
 )
 
@@ -91,5 +93,32 @@ func TestAnnouncementsAreABurstAndThenRare(t *testing.T) {
 	want := []time.Duration{0, 200 * ms, 400 * ms, 60400 * ms, 120400 * ms, 130010 * ms, 130210 * ms, 130410 * ms}
 	if diff := cmp.Diff(want, at); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestTheNextLookIsAsSoonAsSomethingIsDue(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	ms := time.Millisecond
+	held := []desired.Address{{Link: "net1", Prefix: netip.MustParsePrefix("172.18.0.18/16")}}
+	for sentence, tc := range map[string]struct {
+		held    []desired.Address
+		next    time.Duration // when the next announcement is due
+		serving bool
+		want    time.Duration
+	}{
+		"nothing is due":                                  {held, time.Minute, true, 5 * time.Second},
+		"an announcement is due":                          {held, 200 * ms, true, 200 * ms},
+		"an announcement is late":                         {held, -200 * ms, true, 0},
+		"something failed":                                {held, time.Minute, false, time.Second},
+		"one address is announced, the other is not free": {held, 200 * ms, false, 200 * ms},
+		"nothing is here that could be announced":         {nil, -200 * ms, false, time.Second},
+		"the last address went while the gateway is well": {nil, -200 * ms, true, 5 * time.Second},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			a := &Agent{config: Config{Resync: 5 * time.Second}, held: tc.held, announce: announcer{next: now.Add(tc.next)}}
+			if got := a.pause(tc.serving, now); got != tc.want {
+				t.Errorf("got %s, want %s", got, tc.want)
+			}
+		})
 	}
 }

@@ -105,7 +105,10 @@ func TestIPv6IsAnnouncedToAllNodesMoreThanOnce(t *testing.T) {
 	seen := 0
 	for _, frame := range l.listen(lbAddress6, func() { l.startServing(document6()) }) {
 		p, err := neighbour.ParseNDP(frame)
-		if err == nil && p.Type == neighbour.NDPAdvertisement && p.LinkLayer.String() == mac && p.Target.String() == lbAddress6 &&
+		if err != nil {
+			t.Errorf("%x came through the filter: %v", frame, err)
+		}
+		if p.Type == neighbour.NDPAdvertisement && p.LinkLayer.String() == mac && p.Target.String() == lbAddress6 &&
 			p.Destination.String() == "ff02::1" && p.Flags&neighbour.NDPOverride != 0 && p.Flags&neighbour.NDPSolicited == 0 {
 			seen++
 		}
