@@ -19,8 +19,8 @@ const AnnotationPolicyRoutes = "kube-ovn.io/lb-svc-policy-routes"
 
 // Vpc is the part of a Kube-OVN Vpc that a load balancer needs.
 type Vpc struct {
-	// ObjectMeta holds name, UID, resourceVersion, timestamps and the
-	// annotation AnnotationPolicyRoutes only.
+	// ObjectMeta holds name, UID, resourceVersion, generation, timestamps and
+	// the annotation AnnotationPolicyRoutes only.
 	metav1.ObjectMeta
 	// Default is set if the cluster's nodes are in this VPC.
 	Default bool
@@ -32,6 +32,7 @@ type Vpc struct {
 // DecodeVpc reads a Vpc. It never fails: what is malformed is left empty.
 func DecodeVpc(u *unstructured.Unstructured) *Vpc {
 	v := &Vpc{ObjectMeta: meta(u)}
+	v.Generation = u.GetGeneration()
 	if record, ok := u.GetAnnotations()[AnnotationPolicyRoutes]; ok {
 		v.Annotations = map[string]string{AnnotationPolicyRoutes: record}
 	}
