@@ -76,7 +76,7 @@ func run(m *testing.M) (int, error) {
 }
 
 // install is what the README tells a user to do: the controller, then the
-// guide's attachment and Subnet.
+// guide's attachment and Subnet; and those of the other IP families.
 func (c *cluster) install(ctx context.Context) error {
 	for _, args := range [][]string{
 		{"apply", "-k", filepath.Join(c.root, "manifests/base")},
@@ -86,6 +86,9 @@ func (c *cluster) install(ctx context.Context) error {
 		if out, err := c.Kubectl(ctx, args...); err != nil {
 			return fmt.Errorf("kubectl %v: %w\n%s", args, err, out)
 		}
+	}
+	if err := c.connectNetworks(ctx); err != nil {
+		return err
 	}
 	err := c.led(ctx)
 	for ctx.Err() == nil && err != nil {

@@ -21,6 +21,7 @@ var resourceOf = map[string]schema.GroupVersionResource{
 	"Subnet":                      kubeovn.SubnetResource,
 	"Vip":                         kubeovn.VipResource,
 	"NetworkAttachmentDefinition": kubeovn.NADResource,
+	"Vpc":                         kubeovn.VpcResource,
 }
 
 func (c *cluster) resource(kind, ns string) dynamic.ResourceInterface {

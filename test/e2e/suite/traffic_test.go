@@ -3,9 +3,7 @@ package suite
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,32 +20,7 @@ const (
 // get asks an HTTP server from one of the lab's hosts, on a connection of its
 // own, and returns the body.
 func (c *cluster) get(ctx context.Context, host, hostport, path string) (string, error) {
-	client := &http.Client{
-		Timeout: 3 * time.Second,
-		Transport: &http.Transport{
-			DisableKeepAlives: true,
-			DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-				return c.Host(host).Dial(ctx, network, addr)
-			},
-		},
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+hostport+path, nil)
-	if err != nil {
-		return "", err
-	}
-	res, err := client.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		return "", err
-	}
-	if res.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("%s: %s", hostport, res.Status)
-	}
-	return string(b), nil
+	return caller{host: host}.get(ctx, hostport, path)
 }
 
 // answers waits until an HTTP server answers a host, and returns how long that
@@ -62,26 +35,11 @@ func (c *cluster) answers(t *testing.T, within time.Duration, host, hostport str
 
 // udpEcho sends one datagram to agnhost's netexec and waits for its answer.
 func (c *cluster) udpEcho(ctx context.Context, host, hostport string) error {
-	conn, err := c.Host(host).Dial(ctx, "udp", hostport)
-	if err != nil {
-		return err
+	got, err := caller{host: host}.say(ctx, hostport, "echo hello")
+	if err == nil && got != "hello" {
+		err = fmt.Errorf("answer %q", got)
 	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
-		return err
-	}
-	if _, err := conn.Write([]byte("echo hello")); err != nil {
-		return err
-	}
-	b := make([]byte, 64)
-	n, err := conn.Read(b)
-	if err != nil {
-		return err
-	}
-	if got := strings.TrimSpace(string(b[:n])); got != "hello" {
-		return fmt.Errorf("answer %q", got)
-	}
-	return nil
+	return err
 }
 
 // refused is nil when a TCP connection is refused at once, which is what a port

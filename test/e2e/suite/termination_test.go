@@ -1,0 +1,97 @@
+package suite
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// TestPodsThatTerminateGracefully deletes Pods that take their time: they keep
+// the connections that they have, while new ones go elsewhere, or to them if
+// there is nobody else.
+func TestPodsThatTerminateGracefully(t *testing.T) { c.inEachFamily(t, gracefully) }
+
+func gracefully(t *testing.T, e entrance) {
+	ns := c.namespace(t)
+	pods := c.webs(t, ns, "web", 2, lingers)
+	leaves, stays := pods[0], pods[1]
+	defer c.end(t, leaves, 0)
+	defer c.end(t, stays, 0)
+	c.create(t, e.service(ns, "graceful"))
+	address := at(c.externalIP(t, ns, "graceful", 30*time.Second), 80)
+	old := e.far.with(t, "tcp", address, leaves.Name)
+	flow := e.near.with(t, "udp", address, leaves.Name)
+
+	t.Run("a Pod that leaves keeps its connection and gets no other", func(t *testing.T) {
+		c.end(t, leaves)
+		for _, network := range []string{"tcp", "udp"} {
+			e.near.onlyAnsweredBy(t, 20*time.Second, 20, network, address, stays.Name)
+		}
+		old.goesOn(t, leaves.Name)
+		if got, err := flow.ask("hostname"); err != nil || got != stays.Name {
+			t.Errorf("the flow of datagrams has the answer %q, %v, want %s: it leaves at once", got, err, stays.Name)
+		}
+	})
+	t.Run("those who leave serve on while there is nobody else", func(t *testing.T) {
+		c.end(t, stays)
+		for _, network := range []string{"tcp", "udp"} {
+			for range 40 {
+				if _, err := e.near.ask(t.Context(), network, address, "hostname"); err != nil {
+					t.Errorf("%s: %v", network, err)
+				}
+			}
+			e.far.answeredBy(t, 20*time.Second, network, address, leaves.Name, stays.Name)
+		}
+		old.goesOn(t, leaves.Name)
+	})
+	t.Run("a Pod that comes takes over", func(t *testing.T) {
+		fresh := c.run(t, web(ns, "fresh"))
+		e.near.onlyAnsweredBy(t, 20*time.Second, 20, "tcp", address, fresh[0].Name)
+		e.near.onlyAnsweredBy(t, 20*time.Second, 20, "udp", address, fresh[0].Name)
+		old.goesOn(t, leaves.Name)
+	})
+	c.noWarnings(t, ns)
+}
+
+// TestWithoutAReadyPodClientsAreRefused makes the only Pods unready and ready
+// again, with both targets.
+func TestWithoutAReadyPodClientsAreRefused(t *testing.T) {
+	c.inEachFamily(t, func(t *testing.T, e entrance) {
+		ns := c.namespace(t)
+		pods := c.webs(t, ns, "web", 2, gated)
+		c.create(t, e.service(ns, "both"))
+		services := map[string][]string{"both": {"tcp", "udp"}}
+		if e.family == corev1.IPv4Protocol {
+			c.create(t, e.service(ns, "plain", port("http", corev1.ProtocolTCP, 80, "http")))
+			services["plain"] = []string{"tcp"}
+		}
+		turn := func(ready bool) {
+			for _, pod := range pods {
+				c.turn(t, pod, ready)
+			}
+		}
+		for range 2 {
+			for service, networks := range services {
+				address := at(c.externalIP(t, ns, service, 30*time.Second), 80)
+				for _, network := range networks {
+					for _, who := range e.hosts() {
+						eventually(t, 20*time.Second, service+": "+who.String()+" is refused by "+network, func(ctx context.Context) error {
+							return who.refusedAt(ctx, network, address)
+						})
+					}
+				}
+			}
+			turn(true)
+			for service, networks := range services {
+				address := at(c.externalIP(t, ns, service, 30*time.Second), 80)
+				for _, network := range networks {
+					e.far.answeredBy(t, 20*time.Second, network, address, names(pods)...)
+				}
+			}
+			turn(false)
+		}
+		c.noWarnings(t, ns)
+	})
+}
