@@ -151,3 +151,26 @@ func TestAnnouncementsComeInBothFormsAndMoreThanOnce(t *testing.T) {
 		t.Errorf("announced %d times as a request and %d times as a reply, want 3 and 3", seen[neighbour.ARPRequest], seen[neighbour.ARPReply])
 	}
 }
+
+func TestWhatArrivedInTimeCountsHoweverLateItIsLookedAt(t *testing.T) {
+	l := newLab(t)
+	address := netip.MustParseAddr(lbAddress)
+	var hears, speaks *neighbour.Conn
+	l.inside("client", func() (err error) { hears, err = neighbour.Dial("eth0", address); return err })
+	defer hears.Close()
+	l.inside("lan", func() (err error) { speaks, err = neighbour.Dial("br0", address); return err })
+	defer speaks.Close()
+	if err := speaks.Announce(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(50 * time.Millisecond)
+	over := time.Now().Add(-time.Second)
+	for range 2 { // forms
+		if _, err := hears.Receive(context.Background(), over); err != nil {
+			t.Errorf("an announcement: %v", err)
+		}
+	}
+	if frame, err := hears.Receive(context.Background(), over); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("after them: %x, %v", frame, err)
+	}
+}

@@ -136,23 +136,44 @@ func (c *Conn) listen(ctx context.Context, deadline time.Time) (net.HardwareAddr
 
 // Receive returns the next frame of the protocol that arrives on the
 // interface, whatever it is about. When the deadline is over the error is
-// context.DeadlineExceeded.
+// context.DeadlineExceeded; what arrived before counts, however late it is
+// looked at: a busy machine must not take an answer for silence.
 func (c *Conn) Receive(ctx context.Context, deadline time.Time) ([]byte, error) {
-	if err := c.file.SetReadDeadline(deadline); err != nil {
-		return nil, fmt.Errorf("receive %s on %s: %w", c.name, c.link.Name, err)
-	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	frame := make([]byte, 1514)
-	n, err := c.file.Read(frame)
+	n, err := c.queued(frame)
+	if errors.Is(err, unix.EAGAIN) {
+		n, err = c.wait(frame, deadline)
+	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
+		n, err = c.queued(frame)
+	}
+	if errors.Is(err, unix.EAGAIN) {
 		return nil, context.DeadlineExceeded
 	}
 	if err != nil {
 		return nil, fmt.Errorf("receive %s on %s: %w", c.name, c.link.Name, err)
 	}
 	return frame[:n], nil
+}
+
+// queued reads a frame that is already there, else the error is EAGAIN.
+func (c *Conn) queued(frame []byte) (n int, err error) {
+	raw, err := c.file.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	controlErr := raw.Control(func(fd uintptr) { n, err = unix.Read(int(fd), frame) })
+	return n, errors.Join(err, controlErr)
+}
+
+func (c *Conn) wait(frame []byte, deadline time.Time) (int, error) {
+	if err := c.file.SetReadDeadline(deadline); err != nil {
+		return 0, err
+	}
+	return c.file.Read(frame)
 }
 
 func networkOrder(v uint16) uint16 {
