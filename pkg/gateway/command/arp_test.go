@@ -115,7 +115,8 @@ func TestAnAttachmentWithoutCarrierIsNoticed(t *testing.T) {
 }
 
 // listen collects the frames of ARP or NDP, as the address's family has it,
-// that reach the client while something is done and for a second after it.
+// that reach the client while something is done and for some time after it: a
+// busy machine makes announcements late.
 func (l *lab) listen(address string, do func()) (frames [][]byte) {
 	l.t.Helper()
 	var conn *neighbour.Conn
@@ -125,7 +126,7 @@ func (l *lab) listen(address string, do func()) (frames [][]byte) {
 	})
 	defer conn.Close()
 	do()
-	for deadline := time.Now().Add(time.Second); ; {
+	for deadline := time.Now().Add(2 * time.Second); ; {
 		frame, err := conn.Receive(context.Background(), deadline)
 		if errors.Is(err, context.DeadlineExceeded) {
 			return frames
