@@ -46,6 +46,7 @@ type Kernel interface {
 	Read(want desired.State, attachment string) (desired.State, error)
 	Apply(desired.Op) error
 	Forget(func(desired.Flow) bool) (uint, error)
+	Lingering(more bool) (bool, error)
 	DropAddress(link string, prefix netip.Prefix) error
 	Watch(ctx context.Context) (<-chan struct{}, error)
 }
@@ -151,15 +152,25 @@ func (a *Agent) load(ctx context.Context) (hash string, err error) {
 	return hash, nil
 }
 
+// want decides what the kernel should hold for the last good document.
+func (a *Agent) want() (desired.State, error) {
+	facts, err := a.kernel.Facts(a.config.ClusterInterface, a.document.Interface)
+	if err == nil && a.document.Target == spec.TargetClusterIP {
+		// Until the kernel has this document, connections may still be opened
+		// by the rules of the former one.
+		facts.Lingering, err = a.kernel.Lingering(!a.flows)
+	}
+	if err != nil {
+		return desired.State{}, err
+	}
+	return desired.Build(a.document, facts)
+}
+
 // converge makes the kernel agree with the last good document.
 func (a *Agent) converge(ctx context.Context) error {
 	a.held = nil
 	link := a.document.Interface
-	facts, err := a.kernel.Facts(a.config.ClusterInterface, link)
-	if err != nil {
-		return err
-	}
-	want, err := desired.Build(a.document, facts)
+	want, err := a.want()
 	if err != nil {
 		return err
 	}

@@ -142,11 +142,8 @@ func Plan(config Config, k Kernel) (want desired.State, steps []desired.Op, err 
 	if _, err := a.load(context.Background()); err != nil {
 		return want, nil, err
 	}
-	facts, err := k.Facts(config.ClusterInterface, a.document.Interface)
-	if err != nil {
-		return want, nil, err
-	}
-	if want, err = desired.Build(a.document, facts); err != nil {
+	a.flows = true
+	if want, err = a.want(); err != nil {
 		return want, nil, err
 	}
 	have, err := k.Read(want, a.document.Interface)

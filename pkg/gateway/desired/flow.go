@@ -17,10 +17,18 @@ type Flow struct {
 	Answers netip.AddrPort
 	// AnswersTo is to whom they come: the Client if its address was kept.
 	AnswersTo netip.Addr
+	// Marked says that target Endpoints translated the flow.
+	Marked bool
 }
 
 // translated tells whether the flow goes somewhere else than the client meant.
 func (f Flow) translated() bool { return f.Answers != f.To }
+
+// Lingers tells whether the flow is a connection to an endpoint that can go on
+// when the target is the ClusterIP: its answers come without the cluster's help.
+func (f Flow) Lingers() bool {
+	return f.Marked && f.Protocol != spec.UDP && f.translated() && f.AnswersTo != f.Client
+}
 
 // Stale returns the test for entries that contradict the document. Such an
 // entry would keep its flow on the old way as long as packets come, which for
@@ -80,7 +88,7 @@ func staleAtClusterIP(p spec.Port, clusterIP netip.AddrPort) func(Flow) bool {
 		if p.Refuse && !f.translated() {
 			return false
 		}
-		return f.Answers != clusterIP
+		return f.Answers != clusterIP && !f.Lingers()
 	}
 }
 

@@ -19,7 +19,8 @@ const Table = 100
 // be inside the attachment's Subnet, which Table has on the attachment.
 const EndpointTable = 101
 
-// EndpointMark is the mark of packets on their way to an endpoint.
+// EndpointMark is the mark of packets on their way to an endpoint, and of the
+// flows to endpoints.
 const EndpointMark = 0x4c42
 
 // Priorities of the policy rules. The guide shows the two iif rules. The
@@ -53,6 +54,9 @@ type Facts struct {
 	// table's default routes on the cluster's interface; the zero Addr if
 	// there is none.
 	ClusterGateway4, ClusterGateway6 netip.Addr
+	// Lingering says that there are connections to endpoints from before the
+	// target was the ClusterIP. They go on by what they need and no more.
+	Lingering bool
 }
 
 // clusterGateway is the next hop of one IP family; the error says that there
@@ -221,7 +225,7 @@ func Build(d *spec.Document, facts Facts) (State, error) {
 			Rule{V6: v6, Priority: PriorityFromAttachment, In: in, Table: Table},
 			Rule{V6: v6, Priority: PriorityFromAddress, From: netip.PrefixFrom(address, address.BitLen()), Table: Table},
 		)
-		if d.Target == spec.TargetEndpoints {
+		if d.Target == spec.TargetEndpoints || facts.Lingering {
 			want.Routes = append(want.Routes, Route{Table: EndpointTable, To: everything(v6), Via: gateway, Link: out})
 			want.Rules = append(want.Rules, Rule{V6: v6, Priority: PriorityMarked, Mark: EndpointMark, Table: EndpointTable})
 		}

@@ -34,26 +34,45 @@ const (
 // tableBuilder collects the table of a document.
 type tableBuilder struct {
 	*spec.Document
-	in, out string
-	table   nft.Table
+	out   string
+	table nft.Table
 	// The rules of the chains that have some of each family.
 	sources, translate, guard, masquerade []nft.Rule
 }
 
 // table returns the nftables table of a document; nil if it needs none.
+func table(d *spec.Document, facts Facts) *nft.Table {
+	switch {
+	case d.Target == spec.TargetEndpoints:
+		return endpointsTable(d, facts)
+	case facts.Lingering:
+		return &nft.Table{Chains: []nft.Chain{routeChain(facts), {Name: "guard", Hook: hookGuard, Rules: []nft.Rule{unplaceable(facts)}}}}
+	}
+	return nil
+}
+
+// routeChain marks what goes on to an endpoint.
+func routeChain(facts Facts) nft.Chain {
+	return nft.Chain{Name: "route", Hook: hookRoute, Rules: []nft.Rule{{
+		Match: nft.Match{In: facts.Attachment.Name, FlowMark: EndpointMark, Original: true},
+		Do:    nft.SetMark{Mark: EndpointMark},
+	}}}
+}
+
+// unplaceable drops what connection tracking cannot place. It would reach the
+// Pod's own stack, whose RST would end a connection that is well.
+func unplaceable(facts Facts) nft.Rule {
+	return nft.Rule{Match: nft.Match{In: facts.Cluster.Name, Invalid: true}, Do: nft.Drop{}}
+}
+
+// endpointsTable is the table of target Endpoints.
 //
 // A client's first packet finds its port in a map, which leads to the port's
 // chain, which chooses an endpoint's chain, which translates. Connection
 // tracking does the rest. All that a port has are chains and sets of its own,
 // so that a change of one touches nothing else.
-func table(d *spec.Document, facts Facts) *nft.Table {
-	if d.Target != spec.TargetEndpoints {
-		return nil
-	}
-	b := &tableBuilder{Document: d, in: facts.Attachment.Name, out: facts.Cluster.Name}
-	// What connection tracking cannot place would reach the Pod's own stack,
-	// whose RST would end a connection that is well.
-	b.guard = []nft.Rule{{Match: nft.Match{In: b.out, Invalid: true}, Do: nft.Drop{}}}
+func endpointsTable(d *spec.Document, facts Facts) *nft.Table {
+	b := &tableBuilder{Document: d, out: facts.Cluster.Name, guard: []nft.Rule{unplaceable(facts)}}
 	families := slices.SortedFunc(slices.Values(d.Families), func(a, b spec.Family) int { return a.Address.Addr().Compare(b.Address.Addr()) })
 	for _, f := range families {
 		b.family(f)
@@ -65,7 +84,7 @@ func table(d *spec.Document, facts Facts) *nft.Table {
 		b.chain(chainOutsiders, nft.Hook{}, outsiders()...)
 	}
 	b.chain("translate", hookTranslate, b.translate...)
-	b.chain("route", hookRoute, nft.Rule{Match: nft.Match{In: b.in, Original: true, Translated: true}, Do: nft.SetMark{Mark: EndpointMark}})
+	b.table.Chains = append(b.table.Chains, routeChain(facts))
 	b.chain("guard", hookGuard, b.guard...)
 	b.chain(chainRefuse, nft.Hook{},
 		nft.Rule{Match: nft.Match{Protocol: spec.TCP}, Do: nft.Reset{}},
@@ -80,7 +99,7 @@ func table(d *spec.Document, facts Facts) *nft.Table {
 		nft.Rule{Match: nft.Match{Translated: true}, Do: nft.Accept{}},
 		nft.Rule{Do: nft.Drop{}},
 	)
-	b.chain("masquerade", hookMasquerade, b.masquerade...)
+	b.chain("masquerading", hookMasquerade, b.masquerade...)
 	b.table.Chains = append(b.table.Chains, chains...)
 	return &b.table
 }
@@ -172,7 +191,10 @@ func (b *tableBuilder) port(p spec.Port, family nft.Family, endpoints []spec.End
 			b.set(name(e), nft.Clients, family, nil)
 			rules = append(rules, nft.Rule{Match: nft.Match{Family: family}, Do: nft.Remember{Family: family, Set: name(e), For: affinity}})
 		}
-		rules = append(rules, nft.Rule{Match: nft.Match{Family: family, Protocol: p.Protocol}, Do: nft.Translate{To: e.Address}})
+		rules = append(rules,
+			nft.Rule{Do: nft.MarkFlow{Mark: EndpointMark}},
+			nft.Rule{Match: nft.Match{Family: family, Protocol: p.Protocol}, Do: nft.Translate{To: e.Address}},
+		)
 		b.chain(name(e), nft.Hook{}, rules...)
 	}
 	return prefix + string(family)

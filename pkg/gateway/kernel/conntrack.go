@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/desired"
@@ -30,7 +32,38 @@ func (match flowFilter) MatchConntrackFlow(f *netlink.ConntrackFlow) bool {
 		To:        netip.AddrPortFrom(toAddr(f.Forward.DstIP), f.Forward.DstPort),
 		Answers:   netip.AddrPortFrom(toAddr(f.Reverse.SrcIP), f.Reverse.SrcPort),
 		AnswersTo: toAddr(f.Reverse.DstIP),
+		Marked:    f.Mark == desired.EndpointMark,
 	})
+}
+
+// Lingering tells whether there are connections to endpoints. It looks only if
+// there is something that they need, and not if there may be more at any moment.
+func (k *Kernel) Lingering(more bool) (bool, error) {
+	rules, err := k.rules()
+	if err != nil || !slices.ContainsFunc(rules, func(r desired.Rule) bool { return r.Table == desired.EndpointTable }) {
+		return false, err
+	}
+	if more {
+		return true, nil
+	}
+	for _, family := range k.families {
+		flows, err := k.nl.ConntrackTableList(netlink.ConntrackTable, netlink.InetFamily(family))
+		if err != nil {
+			return false, fmt.Errorf("list connection tracking entries: %w", err)
+		}
+		for _, f := range flows {
+			if !closed(f) && flowFilter(desired.Flow.Lingers).MatchConntrackFlow(f) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// closed tells whether an entry is there only until its time is over.
+func closed(f *netlink.ConntrackFlow) bool {
+	tcp, ok := f.ProtoInfo.(*netlink.ProtoInfoTCP)
+	return ok && (tcp.State == nl.TCP_CONNTRACK_TIME_WAIT || tcp.State == nl.TCP_CONNTRACK_CLOSE)
 }
 
 // Forget deletes the entries of connection tracking that match and returns

@@ -32,6 +32,8 @@ type Match struct {
 	// Mark is the packet's mark, if Marked.
 	Mark   uint32
 	Marked bool
+	// FlowMark is the mark of the packet's flow; 0 for any.
+	FlowMark uint32
 	// SYN packets open a TCP connection, from either end.
 	SYN bool
 	// Invalid packets are those that connection tracking cannot place.
@@ -72,6 +74,9 @@ func (m Match) String() string {
 	}
 	if m.NotTo != "" {
 		add("%s daddr . meta l4proto . th dport != @%s", m.Family, m.NotTo)
+	}
+	if m.FlowMark != 0 {
+		add("ct mark 0x%x", m.FlowMark)
 	}
 	if m.SYN {
 		add("tcp flags syn / syn,rst")
@@ -125,6 +130,8 @@ type (
 	Masquerade struct{}
 	// SetMark marks the packet.
 	SetMark struct{ Mark uint32 }
+	// MarkFlow marks the flow.
+	MarkFlow struct{ Mark uint32 }
 	// Reset answers a TCP packet with a reset.
 	Reset struct{}
 	// Unreachable answers with ICMP's "port unreachable".
@@ -166,6 +173,8 @@ func (t Translate) String() string { return fmt.Sprintf("dnat %s to %s", FamilyO
 func (Masquerade) String() string { return "masquerade" }
 
 func (m SetMark) String() string { return fmt.Sprintf("meta mark set 0x%x", m.Mark) }
+
+func (m MarkFlow) String() string { return fmt.Sprintf("ct mark set 0x%x", m.Mark) }
 
 func (Reset) String() string { return "reject with tcp reset" }
 

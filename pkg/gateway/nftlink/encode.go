@@ -144,6 +144,10 @@ func (e *encoder) match(m nft.Match) {
 		e.service(m.Family)
 		e.add(&expr.Lookup{SourceRegister: reg1, SetName: m.NotTo, Invert: true})
 	}
+	if m.FlowMark != 0 {
+		e.add(&expr.Ct{Register: reg1, Key: expr.CtKeyMARK})
+		e.equal(binaryutil.NativeEndian.PutUint32(m.FlowMark))
+	}
 	if m.SYN {
 		const synRST, syn = 0x06, 0x02
 		e.load(expr.PayloadBaseTransportHeader, 13, 1, reg1)
@@ -199,6 +203,11 @@ func (e *encoder) action(a nft.Action) error {
 		e.add(
 			&expr.Immediate{Register: reg1, Data: binaryutil.NativeEndian.PutUint32(a.Mark)},
 			&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: reg1},
+		)
+	case nft.MarkFlow:
+		e.add(
+			&expr.Immediate{Register: reg1, Data: binaryutil.NativeEndian.PutUint32(a.Mark)},
+			&expr.Ct{Key: expr.CtKeyMARK, SourceRegister: true, Register: reg1},
 		)
 	case nft.Reset:
 		e.add(&expr.Reject{Type: unix.NFT_REJECT_TCP_RST})
