@@ -112,12 +112,11 @@ func (c *Change) elements(want, have Set) {
 		}
 		return out
 	}
-	if gone := without(have.Elements, want.Elements); len(gone) > 0 {
-		have.Elements = gone
+	gone, added := without(have.Elements, want.Elements), without(want.Elements, have.Elements)
+	if have.Elements = gone; len(gone) > 0 {
 		c.DeleteElements = append(c.DeleteElements, have)
 	}
-	if added := without(want.Elements, have.Elements); len(added) > 0 {
-		want.Elements = added
+	if want.Elements = added; len(added) > 0 {
 		c.AddElements = append(c.AddElements, want)
 	}
 }
