@@ -166,15 +166,15 @@ func (l *lab) mustTalk(conn net.Conn, want string) {
 }
 
 // whoServers answer at an endpoint with the address of whom they see.
-func (l *lab) whoServers(n int) {
+func (l *lab) whoServers(at netip.AddrPort) {
 	l.t.Helper()
 	var listener net.Listener
 	var packets net.PacketConn
 	l.inside("cluster", func() (err error) {
-		if listener, err = net.Listen("tcp4", endpointAt(n).String()); err != nil {
+		if listener, err = net.Listen("tcp", at.String()); err != nil {
 			return err
 		}
-		packets, err = net.ListenPacket("udp4", endpointAt(n).String())
+		packets, err = net.ListenPacket("udp", at.String())
 		return err
 	})
 	l.t.Cleanup(func() { listener.Close(); packets.Close() })
@@ -208,11 +208,15 @@ func (l *lab) whoServers(n int) {
 
 // returnThroughGateway does what the policy routes of a Vpc do: the answers of
 // an endpoint go to the gateway's eth0, whoever the client is.
-func (l *lab) returnThroughGateway(n int) {
+func (l *lab) returnThroughGateway(at netip.AddrPort) {
 	l.t.Helper()
-	l.ip("cluster", "route replace default via "+podAddress+" dev pod0 table 50")
+	family, gateway := "-4", podAddress
+	if at.Addr().Is6() {
+		family, gateway = "-6", podAddress6
+	}
+	l.ip("cluster", family+" route replace default via "+gateway+" dev pod0 table 50")
 	for _, protocol := range []string{"tcp", "udp"} {
-		l.ip("cluster", fmt.Sprintf("rule add from %s ipproto %s sport %d lookup 50", endpointAt(n).Addr(), protocol, endpointPort))
+		l.ip("cluster", fmt.Sprintf("%s rule add from %s ipproto %s sport %d lookup 50", family, at.Addr(), protocol, at.Port()))
 	}
 }
 

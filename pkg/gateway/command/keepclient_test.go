@@ -12,10 +12,10 @@ func TestAnEndpointSeesTheClientOnlyIfItsAnswersReturn(t *testing.T) {
 	l := newLab(t)
 	for n, a := range endpointAddresses {
 		l.ip("cluster", "addr add "+a+"/32 dev lo")
-		l.whoServers(n)
+		l.whoServers(endpointAt(n))
 	}
-	l.returnThroughGateway(0)
-	l.returnThroughGateway(2)
+	l.returnThroughGateway(endpointAt(0))
+	l.returnThroughGateway(endpointAt(2))
 	l.startServing(endpoints(
 		keeping(to(tcp(80), 0, 2)), keeping(to(udp(80), 2)),
 		to(tcp(81), 1, 3), to(udp(81), 1)))
@@ -32,8 +32,8 @@ func TestAnEndpointSeesTheClientOnlyIfItsAnswersReturn(t *testing.T) {
 func TestKeepingTheClientIsSwitchedLive(t *testing.T) {
 	l := newLab(t)
 	l.ip("cluster", "addr add "+endpointAddresses[0]+"/32 dev lo")
-	l.whoServers(0)
-	l.returnThroughGateway(0)
+	l.whoServers(endpointAt(0))
+	l.returnThroughGateway(endpointAt(0))
 	masquerading := endpoints(to(tcp(80), 0), to(udp(53), 0))
 	keepingBoth := endpoints(keeping(to(tcp(80), 0)), keeping(to(udp(53), 0)))
 	l.startServing(masquerading)
@@ -54,7 +54,7 @@ func TestKeepingTheClientIsSwitchedLive(t *testing.T) {
 func TestABackendCannotSendThroughTheGatewayUnasked(t *testing.T) {
 	l := newLab(t)
 	l.ip("cluster", "addr add "+endpointAddresses[0]+"/32 dev lo")
-	l.returnThroughGateway(0)
+	l.returnThroughGateway(endpointAt(0))
 	l.startServing(endpoints(keeping(to(tcp(80), 0))))
 	var listener net.Listener
 	l.inside("client", func() (err error) {
