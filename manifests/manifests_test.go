@@ -83,7 +83,7 @@ func TestRBACIsWhatIsUsedAndNoMore(t *testing.T) {
 		"apps deployments":                "get list watch create patch delete",
 		"kubeovn.io subnets":              "list watch",
 		"kubeovn.io ips":                  "list watch",
-		"kubeovn.io vips":                 "get list watch create delete",
+		"kubeovn.io vips":                 "get list watch create delete patch",
 		"kubeovn.io vpcs":                 "get list watch update",
 		"k8s.cni.cncf.io network-attachment-definitions": "list watch create patch delete",
 	}

@@ -259,7 +259,7 @@ func TestRelease(t *testing.T) {
 			if tc.verb != "" {
 				fail(api, tc.verb, tc.err)
 			}
-			gone, err := NewReserver(&cacheOf{}, api, nil).Release(context.Background(), owner)
+			gone, err := NewReserver(&cacheOf{}, api, func() time.Time { return start }).Release(context.Background(), owner)
 			if gone != tc.gone || !errors.Is(err, tc.wantErr) {
 				t.Errorf("gone %v, error %v", gone, err)
 			}

@@ -21,6 +21,10 @@ const (
 // Kube-OVN overwrites spec.v4ip and spec.v6ip by what it grants.
 const AnnotationAsked = "kube-ovn.io/asked"
 
+// AnnotationReminded on a Vip of ours that is being deleted says when Kube-OVN
+// was last reminded of that.
+const AnnotationReminded = "kube-ovn.io/reminded"
+
 // ManagedBy is the value of LabelManagedBy and the field manager of our writes.
 const ManagedBy = "kube-ovn-ccm"
 
