@@ -91,3 +91,24 @@ func TestWhatComesFromTheOtherTarget(t *testing.T) {
 		return nil
 	})
 }
+
+func TestManyPortsAreServedAndChangedSoon(t *testing.T) {
+	l := newEndpointsLab(t, spec.TCP)
+	var ports []spec.Port
+	for i := range uint16(200) {
+		ports = append(ports, to(tcp(1000+i), 0, 1, 2, 3))
+	}
+	started := time.Now()
+	l.startServing(affine(600, ports...))
+	t.Logf("200 ports of 4 endpoints were served after %s", time.Since(started).Round(time.Millisecond))
+	l.mustReach("remote", "tcp4", 1199)
+	ports[100] = to(tcp(1100), 0)
+	started = time.Now()
+	l.serve(affine(600, ports...))
+	took := time.Since(started)
+	t.Logf("one of them was changed after %s", took.Round(time.Millisecond))
+	if took > time.Second {
+		t.Errorf("a change of one port took %s", took)
+	}
+	l.mustAsk("remote", "tcp4", 1100, "101")
+}

@@ -90,7 +90,7 @@ func TestTheTableOfAServiceIsReadable(t *testing.T) {
 	}
 	chain clamp {
 		type filter hook forward priority -150; policy accept;
-		meta l4proto tcp tcp flags syn / syn,rst tcp option maxseg size set rt mtu
+		tcp flags syn / syn,rst tcp option maxseg size set rt mtu
 	}
 	chain forward {
 		type filter hook forward priority 0; policy accept;
@@ -149,7 +149,9 @@ func TestAChangeTouchesOnlyWhatItConcerns(t *testing.T) {
 			"add chain tcp/80/10.16.0.7/8080; refill chain tcp/80/ip"},
 		{"an endpoint less", func(d *spec.Document) { d.Ports[0].Endpoints = d.Ports[0].Endpoints[1:] },
 			"refill chain tcp/80/ip; delete chain tcp/80/10.16.0.5/8080"},
-		{"an endpoint drains", func(d *spec.Document) { d.Ports[1].Draining = []netip.AddrPort{netip.MustParseAddrPort("10.16.0.9:8081")} }, ""},
+		{"an endpoint drains", func(d *spec.Document) {
+			d.Ports[1].Draining = []netip.AddrPort{netip.MustParseAddrPort("10.16.0.9:8081")}
+		}, ""},
 		{"the last endpoint of a port goes", func(d *spec.Document) { d.Ports[1].Endpoints = nil },
 			"delete element ports-ip { 172.18.0.18 . tcp . 81 : goto tcp/81/ip }, guard-ip { 172.18.0.18 . tcp . 81 : drop }; " +
 				"add element guard-ip { 172.18.0.18 . tcp . 81 : goto refuse }; delete chain tcp/81/ip, tcp/81/10.16.0.5/8081"},

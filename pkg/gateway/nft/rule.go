@@ -57,7 +57,7 @@ func (m Match) String() string {
 	if m.Family != "" {
 		add("meta nfproto %s", map[Family]string{IPv4: "ipv4", IPv6: "ipv6"}[m.Family])
 	}
-	if m.Protocol != "" {
+	if m.Protocol != "" && !m.SYN { // "tcp flags" says it
 		add("meta l4proto %s", strings.ToLower(string(m.Protocol)))
 	}
 	if m.Marked {
