@@ -123,7 +123,8 @@ func (g *gateway) container() *applycore.ContainerApplyConfiguration {
 		// The startup probe waits inside of the Pod: it succeeds the moment the
 		// gateway serves, and a start that goes well has no failed probe.
 		WithStartupProbe(probe(1, 12, 6, "ready", "--wait=10s")).
-		WithReadinessProbe(probe(5, 2, 3, "ready")).
+		// So does the readiness probe: a new document takes the agent a moment.
+		WithReadinessProbe(probe(5, 5, 3, "ready", "--wait=3s")).
 		WithSecurityContext(applycore.SecurityContext().
 			WithRunAsUser(0).
 			WithReadOnlyRootFilesystem(true).
