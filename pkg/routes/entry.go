@@ -116,14 +116,6 @@ func backendsOf(match string) []Backend {
 	return out
 }
 
-// spellingOf says how a match is spelled.
-func spellingOf(match string) int {
-	if strings.HasPrefix(match, "ip") {
-		return 0
-	}
-	return 1
-}
-
 // sorted returns addresses in their order, each once.
 func sorted(addrs []netip.Addr) []netip.Addr {
 	slices.SortFunc(addrs, netip.Addr.Compare)
