@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/kubeovn/kube-ovn-ccm/test/e2e/assets"
@@ -34,6 +35,9 @@ type Options struct {
 	// Progress receives a line for every spec that has ended. Nil is silent.
 	Progress io.Writer
 }
+
+// cleanup is how long the specs may take to clean up after themselves when they are interrupted.
+const cleanup = 2 * time.Minute
 
 // Run runs all specs with the label, from the host behind the lab's router: they look for the client's address, and
 // Kubernetes' tests take any address of the nodes' /16 for a node's.
@@ -99,10 +103,17 @@ func run(ctx context.Context, o Options) error {
 	})
 	cmd.Stdout = io.MultiWriter(log, newProgress(o.Progress))
 	cmd.Stderr = cmd.Stdout
-	// Ginkgo writes its report when it is interrupted, too.
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = time.Minute
-	if err := cmd.Run(); err != nil {
+	// An interruption is for all processes: ginkgo itself leaves it to those of the suite, which then clean up, and writes
+	// its report afterwards. As a group of their own they get it once, from here, and none outlives this one.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	all := func(sig syscall.Signal) error { return syscall.Kill(-cmd.Process.Pid, sig) }
+	cmd.Cancel = func() error { return all(syscall.SIGINT) }
+	cmd.WaitDelay = cleanup
+	err = cmd.Run()
+	if cmd.Process != nil {
+		_ = all(syscall.SIGKILL)
+	}
+	if err != nil {
 		return fmt.Errorf("running the specs: %w (all of their output is in %s)", err, log.Name())
 	}
 	return nil

@@ -22,12 +22,16 @@ func (l *Lab) controlPlane() ([]unit.Unit, error) {
 	if err := renderTo(filepath.Join(dir, "manifests"), "dns.yaml", map[string]string{"DNS": dnsServiceIP, "Control": controlIP}); err != nil {
 		return nil, err
 	}
+	if err := renderTo(dir, "vpc.yaml", nil); err != nil {
+		return nil, err
+	}
 	return append(l.kubernetes(dir), l.ovn(dir)...), nil
 }
 
 func (l *Lab) kubernetes(dir string) []unit.Unit {
 	const etcd = "http://127.0.0.1:2379"
 	pki := func(f string) string { return l.path("pki", f) }
+	vpc := filepath.Join(dir, "vpc.yaml")
 	kubeconfig := func(u string) []string {
 		k := l.path(u + ".kubeconfig")
 		return []string{"--kubeconfig=" + k, "--authentication-kubeconfig=" + k, "--authorization-kubeconfig=" + k}
@@ -56,12 +60,17 @@ func (l *Lab) kubernetes(dir string) []unit.Unit {
 			}},
 		},
 		{
-			// The resource definitions must be there before kube-ovn-controller starts.
+			// The resource definitions must be there, and served, before kube-ovn-controller starts.
 			Name: "manifests", Once: true, After: []string{"kube-apiserver"},
-			Commands: [][]string{{
-				"kubectl", "apply", "--server-side", "--force-conflicts", "--validate=false",
-				"-f", l.state.Assets.CRDs, "-f", filepath.Join(dir, "manifests"),
-			}},
+			Commands: [][]string{
+				{
+					"kubectl", "apply", "--server-side", "--force-conflicts", "--validate=false",
+					"-f", l.state.Assets.CRDs, "-f", filepath.Join(dir, "manifests"),
+				},
+				{"kubectl", "wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"},
+				{"kubectl", "apply", "--server-side", "--force-conflicts", "-f", vpc},
+				{"kubectl", "apply", "--server-side", "--force-conflicts", "--subresource=status", "-f", vpc},
+			},
 		},
 		{
 			Name: "kube-controller-manager", After: []string{"kube-apiserver"}, Ready: []string{"tcp:127.0.0.1:10257"},

@@ -137,8 +137,11 @@ func (l *Lab) kubeUnits(node string, number int, dir string) []unit.Unit {
 				"NODE_NAME=" + node, "KUBE_NODE_NAME=" + node, "POD_NAME=kube-ovn-cni-" + node, "POD_NAMESPACE=kube-system",
 				"POD_IP=" + nodeIP(number), "POD_IPS=" + nodeIPs(number),
 			},
+			// One that was killed has left its socket, over which the next one would stumble for ever; upstream's start
+			// script removes it, too.
 			Commands: [][]string{{
-				"kube-ovn-daemon", "--kubeconfig=" + l.Kubeconfig(), "--ovs-socket=" + ovsSocket, "--bind-socket=" + daemonSocket,
+				"sh", "-ec", "rm -f " + daemonSocket + `; exec kube-ovn-daemon "$@"`, "kube-ovn-daemon",
+				"--kubeconfig=" + l.Kubeconfig(), "--ovs-socket=" + ovsSocket, "--bind-socket=" + daemonSocket,
 				"--service-cluster-ip-range=" + serviceNetwork.String(),
 				"--iface=br-phy", // else it sets the tunnel's address to eth0's
 				"--enable-metrics=false", "--logtostderr=true",
