@@ -38,7 +38,7 @@ func backendsOf(svc *corev1.Service, slicesOfService []*discoveryv1.EndpointSlic
 	ports := make([]portBackends, 0, len(svc.Spec.Ports))
 	for _, p := range svc.Spec.Ports {
 		protocol := cmp.Or(p.Protocol, corev1.ProtocolTCP)
-		out := portBackends{port: spec.Port{Protocol: spec.Protocol(protocol), Port: uint16(p.Port)}} //nolint:gosec // the API server admits 1 to 65535
+		out := portBackends{port: spec.Port{Protocol: spec.Protocol(protocol), Port: uint16(p.Port)}} // the API server admits 1 to 65535
 		for _, is4 := range []bool{true, false} {
 			if is4 && v4 || !is4 && v6 {
 				out.read(slicesOfService, p.Name, protocol, is4)
@@ -71,7 +71,7 @@ func (p *portBackends) read(all []*discoveryv1.EndpointSlice, name string, proto
 				continue
 			}
 			for _, e := range slice.Endpoints {
-				for b := range backendsIn(e, uint16(*sp.Port), is4) { //nolint:gosec // checked above
+				for b := range backendsIn(e, uint16(*sp.Port), is4) {
 					states[b] = max(states[b], stateOf(e.Conditions))
 				}
 			}

@@ -73,7 +73,7 @@ func TestStatusLost(t *testing.T) {
 	if !j.statusLost(svc) {
 		t.Error("an announced status that is not there is lost")
 	}
-	svc.Status.LoadBalancer = *&corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: addr.String()}}}
+	svc.Status.LoadBalancer = corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: addr.String()}}}
 	if j.statusLost(svc) {
 		t.Error("an announced status that is there is not lost")
 	}

@@ -108,8 +108,8 @@ func (b *Balancer) routeBack(w *world, c choice, g *gateway) wayBack {
 		return way
 	}
 	way.answer = b.Routes.Want(routes.Request{Owner: w.owner, VPC: c.placement.vpc, NextHops: hops, Backends: backends})
-	if way.obstacle == "" {
-		way.obstacle = way.answer.Problem
+	if way.obstacle == "" && len(way.answer.Pending) > 0 {
+		way.obstacle = way.answer.Problem // what is routed stays so
 	}
 	for _, b := range backends {
 		if _, held := way.answer.Held[b]; !held && !way.answer.Routed[b] && !way.answer.Pending[b] {
@@ -154,10 +154,10 @@ func documentPorts(c choice, way wayBack, previous *spec.Document) (ports []spec
 func (way wayBack) keeps(b routes.Backend, previous *spec.Document, port spec.Port) (keep, in bool) {
 	_, heldByOther := way.answer.Held[b]
 	switch {
+	case way.asked && way.answer.Routed[b]:
+		return true, true
 	case !way.asked, way.obstacle != "", heldByOther, slices.Contains(way.foreign, b.Address):
 		return false, true
-	case way.answer.Routed[b]:
-		return true, true
 	case previous == nil:
 		return false, false
 	case previous.Target == spec.TargetClusterIP:
@@ -181,7 +181,7 @@ func (way wayBack) problem() *Problem {
 		return nil
 	}
 	if way.obstacle != "" {
-		return problemf("ClientAddressNotKept", "%s; until then Pods see the gateway's address", way.obstacle)
+		return problemf("ClientAddressNotKept", "%s; until then some Pods see the gateway's address", way.obstacle)
 	}
 	if len(way.answer.Held) > 0 {
 		others := make([]string, 0, len(way.answer.Held))

@@ -98,8 +98,8 @@ func TestWhatTheGatewayIsToldOfEndpoints(t *testing.T) {
 			pods: two, way: wayBack{asked: true, answer: routes.Answer{Routed: set("10.16.0.5")}, foreign: []netip.AddrPort{b("10.16.0.6").Address}},
 			want: "TCP 80: 10.16.0.5:8080 keep, 10.16.0.6:8080",
 		},
-		"and everything if routes do not work": {
-			pods: two, way: wayBack{asked: true, obstacle: "x", answer: routes.Answer{Routed: set("10.16.0.5")}}, want: "TCP 80: 10.16.0.5:8080, 10.16.0.6:8080",
+		"and what cannot be routed now, beside what is": {
+			pods: two, way: wayBack{asked: true, obstacle: "x", answer: routes.Answer{Routed: set("10.16.0.5"), Pending: set("10.16.0.6")}}, want: "TCP 80: 10.16.0.5:8080 keep, 10.16.0.6:8080",
 		},
 	} {
 		t.Run(sentence, func(t *testing.T) {
