@@ -57,7 +57,8 @@ var clusterImages = []image{
 	},
 	{
 		// Kubernetes' own test server and client. The tools are those that
-		// its tests and ours run in it.
+		// its tests and ours run in it; wget is busybox's, as in the original:
+		// the other one tries twenty times what is not to be reached.
 		name:       "agnhost",
 		repository: "registry.k8s.io/e2e-test-images/agnhost",
 		tag:        agnhostTag,
@@ -68,7 +69,7 @@ var clusterImages = []image{
 			t.Dir("/uploads", 0o755)
 			users(t)
 			certificates(t, in.debian())
-			err := t.CopyPrograms(in.debian(), "bash", "curl", "wget", "nc", "ip", "ss", "ping", "arping", "tcpdump", "conntrack")
+			err := t.CopyPrograms(in.debian(), "bash", "curl", "nc", "ip", "ss", "ping", "arping", "tcpdump", "conntrack")
 			if err != nil {
 				return err
 			}

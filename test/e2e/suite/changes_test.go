@@ -108,8 +108,8 @@ func TestEveryProtocolAndKindOfTargetPort(t *testing.T) {
 	// The machine's kernel may have no SCTP sockets, so the rule is looked at
 	// here; that SCTP is translated is a packet test of pkg/gateway.
 	pod := c.gatewayPod(t, ns, "kinds")
-	out := must(c.Kubectl(t.Context(), "-n", ns, "exec", pod.Name, "--", "iptables", "-t", "nat", "-S", "PREROUTING"))(t)
-	if !strings.Contains(out, "-p sctp -m sctp --dport 80 -j DNAT") {
+	out := must(c.Kubectl(t.Context(), "-n", ns, "exec", pod.Name, "--", "lb-gateway", "show"))(t)
+	if !strings.Contains(out, " . sctp . 80 : goto ") {
 		t.Errorf("no rule for SCTP:\n%s", out)
 	}
 	c.noWarnings(t, ns)
