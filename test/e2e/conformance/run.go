@@ -48,14 +48,19 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return Result{}, fmt.Errorf("making the directory of the report: %w", err)
 	}
-	wanted, err := list(ctx, o)
+	tmp, err := os.MkdirTemp("", "conformance-") // the suite's processes leave files behind
+	if err != nil {
+		return Result{}, fmt.Errorf("making a directory for temporary files: %w", err)
+	}
+	defer os.RemoveAll(tmp)
+	wanted, err := list(ctx, o, tmp)
 	if err != nil {
 		return Result{}, err
 	}
 	if len(wanted) == 0 {
 		return Result{}, fmt.Errorf("none of Kubernetes' tests has the label %s", o.Label)
 	}
-	runErr := run(ctx, o)
+	runErr := run(ctx, o, tmp)
 	reports, err := readReport(filepath.Join(o.Dir, "report.json"))
 	if err != nil {
 		return Result{}, errors.Join(runErr, err) // ginkgo has not come to write one
@@ -68,9 +73,10 @@ func Run(ctx context.Context, o Options) (Result, error) {
 }
 
 // list asks the suite itself, without any filter, which specs there are.
-func list(ctx context.Context, o Options) ([]string, error) {
+func list(ctx context.Context, o Options, tmp string) ([]string, error) {
 	report := filepath.Join(o.Dir, "list.json")
 	cmd := exec.CommandContext(ctx, o.Programs.Suite, "--provider=skeleton", "--ginkgo.dry-run", "--ginkgo.json-report="+report)
+	cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("listing the specs: %w: %s", err, last(out))
 	}
@@ -82,7 +88,7 @@ func list(ctx context.Context, o Options) ([]string, error) {
 }
 
 // run runs ginkgo and the processes of the suite. That specs failed is an error, too.
-func run(ctx context.Context, o Options) error {
+func run(ctx context.Context, o Options, tmp string) error {
 	log, err := os.Create(filepath.Join(o.Dir, "ginkgo.log"))
 	if err != nil {
 		return fmt.Errorf("running the specs: %w", err)
@@ -101,6 +107,7 @@ func run(ctx context.Context, o Options) error {
 		name, _, _ := strings.Cut(e, "=")
 		return strings.HasSuffix(strings.ToLower(name), "_proxy")
 	})
+	cmd.Env = append(cmd.Env, "TMPDIR="+tmp)
 	cmd.Stdout = io.MultiWriter(log, newProgress(o.Progress))
 	cmd.Stderr = cmd.Stdout
 	// An interruption is for all processes: ginkgo itself leaves it to those of the suite, which then clean up, and writes
