@@ -152,11 +152,7 @@ func (c *cluster) affinitySwitches(t *testing.T, ns, service, address string, cl
 		}
 		return nil
 	})
-	made, failed, first := load.stop()
-	t.Logf("%d of %d connections failed", failed, made)
-	if failed > 0 {
-		t.Errorf("%d of %d connections failed, the first with %v", failed, made, first)
-	}
+	load.withoutFailure(t)
 }
 
 func affinityConfig() *corev1.SessionAffinityConfig {

@@ -48,32 +48,30 @@ func (who caller) dial(ctx context.Context, network, hostport string) (net.Conn,
 
 // get asks an HTTP server, on a connection of its own, and returns the body.
 func (who caller) get(ctx context.Context, hostport, path string) (string, error) {
+	code, body, err := who.fetch(ctx, hostport, path)
+	if err == nil && code != http.StatusOK {
+		err = fmt.Errorf("%s: status %d", hostport, code)
+	}
+	return body, err
+}
+
+// fetch is get with any status code.
+func (who caller) fetch(ctx context.Context, hostport, path string) (code int, body string, err error) {
 	client := &http.Client{
-		Timeout: 5 * time.Second,
-		Transport: &http.Transport{
-			DisableKeepAlives: true,
-			DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-				return who.dial(ctx, network, addr)
-			},
-		},
+		Timeout:   5 * time.Second,
+		Transport: &http.Transport{DisableKeepAlives: true, DialContext: who.dial},
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+hostport+path, nil)
 	if err != nil {
-		return "", err
+		return 0, "", err
 	}
 	res, err := client.Do(req)
 	if err != nil {
-		return "", err
+		return 0, "", err
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		return "", err
-	}
-	if res.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("%s: %s", hostport, res.Status)
-	}
-	return string(b), nil
+	return res.StatusCode, string(b), err
 }
 
 // say sends netexec one datagram from a port of its own and returns the answer.

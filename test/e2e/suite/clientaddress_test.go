@@ -23,30 +23,25 @@ func clientsAddress(t *testing.T, e entrance) {
 	ip := c.externalIP(t, ns, "seen", 30*time.Second)
 	address := at(ip, 80)
 	e.near.answeredBy(t, 20*time.Second, "tcp", address, names(pods)...)
-	load := c.connect(t, onLink, address, 100)
-
-	policy := func(p corev1.ServiceExternalTrafficPolicy) {
-		c.change(t, ns, "seen", func(s *corev1.Service) { s.Spec.ExternalTrafficPolicy = p })
-	}
-	t.Run("by default they see the gateway's", func(t *testing.T) {
-		c.seen(t, e, ns, "seen", address, pods, false)
-	})
-	t.Run("with externalTrafficPolicy Local they see the client's", func(t *testing.T) {
-		policy(corev1.ServiceExternalTrafficPolicyLocal)
-		c.seen(t, e, ns, "seen", address, pods, true)
-	})
-	t.Run("back with Cluster they see the gateway's", func(t *testing.T) {
-		policy(corev1.ServiceExternalTrafficPolicyCluster)
-		c.seen(t, e, ns, "seen", address, pods, false)
-	})
-	t.Run("with Cluster and the annotation they see the client's", func(t *testing.T) {
-		c.setAnnotation(t, ns, "seen", clientAddressAnnotation, "Keep")
-		c.seen(t, e, ns, "seen", address, pods, true)
-	})
-	made, failed, first := load.stop()
-	t.Logf("%d of %d connections failed during the changes", failed, made)
-	if failed > 0 {
-		t.Errorf("%d of %d connections failed, the first with %v", failed, made, first)
+	local := func(s *corev1.Service) { s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal }
+	cluster := func(s *corev1.Service) { s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyCluster }
+	for _, step := range []struct {
+		name string
+		edit func(*corev1.Service)
+		kept bool
+	}{
+		{"by default they see the gateway's", func(*corev1.Service) {}, false},
+		{"with externalTrafficPolicy Local they see the client's", local, true},
+		{"back with Cluster they see the gateway's", cluster, false},
+		{"with Cluster and the annotation they see the client's", func(s *corev1.Service) { s.Annotations[clientAddressAnnotation] = "Keep" }, true},
+		{"with Local instead they still do", func(s *corev1.Service) { delete(s.Annotations, clientAddressAnnotation); local(s) }, true},
+	} {
+		t.Run(step.name, func(t *testing.T) {
+			load := c.connect(t, onLink, address, 100)
+			c.change(t, ns, "seen", step.edit)
+			c.seen(t, e, ns, "seen", address, pods, step.kept)
+			load.withoutFailure(t)
+		})
 	}
 
 	t.Run("a new gateway Pod does the same", func(t *testing.T) {
@@ -81,8 +76,8 @@ func (c *cluster) seen(t *testing.T, e entrance, ns, service, address string, po
 	}
 	first := want(e.near)
 	took := eventually(t, 40*time.Second, fmt.Sprintf("Pods see %s", first), func(ctx context.Context) error {
-		for range 8 {
-			if got, err := sees(ctx, e.near, "tcp", address); err != nil || got != first {
+		for i := range 16 {
+			if got, err := sees(ctx, e.near, []string{"udp", "tcp"}[i%2], address); err != nil || got != first {
 				return fmt.Errorf("a Pod sees %s: %w", got, err)
 			}
 		}

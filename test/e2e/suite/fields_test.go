@@ -3,7 +3,6 @@ package suite
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"testing"
 	"time"
@@ -58,50 +57,35 @@ func TestFieldsOfAService(t *testing.T) {
 	})
 	t.Run("healthCheckNodePort says where Pods are", func(t *testing.T) {
 		c.change(t, ns, "fields", func(s *corev1.Service) { s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal })
-		svc := must(c.kube.CoreV1().Services(ns).Get(t.Context(), "fields", metav1.GetOptions{}))(t)
-		health := func(node string) (int, error) {
-			n, err := c.kube.CoreV1().Nodes().Get(t.Context(), node, metav1.GetOptions{})
-			if err != nil {
-				return 0, err
-			}
-			return e.near.status(t.Context(), at(nodeAddress(n), int(svc.Spec.HealthCheckNodePort)), "/healthz")
-		}
-		is := func(node string, want int) {
-			t.Helper()
-			eventually(t, 20*time.Second, fmt.Sprintf("health of %s is %d", node, want), func(context.Context) error {
-				got, err := health(node)
-				if err == nil && got != want {
-					err = fmt.Errorf("it is %d", got)
-				}
-				return err
-			})
-		}
-		is(pods[0].Spec.NodeName, http.StatusOK)
-		is(pods[1].Spec.NodeName, http.StatusOK)
+		c.healthAt(t, e.near, ns, "fields", pods[0].Spec.NodeName, http.StatusOK)
+		c.healthAt(t, e.near, ns, "fields", pods[1].Spec.NodeName, http.StatusOK)
 		c.end(t, pods[1], 0)
-		is(pods[1].Spec.NodeName, http.StatusServiceUnavailable)
-		is(pods[0].Spec.NodeName, http.StatusOK)
+		c.healthAt(t, e.near, ns, "fields", pods[1].Spec.NodeName, http.StatusServiceUnavailable)
+		c.healthAt(t, e.near, ns, "fields", pods[0].Spec.NodeName, http.StatusOK)
 		e.far.onlyAnsweredBy(t, 20*time.Second, 10, "tcp", address, pods[0].Name)
 	})
 	c.noWarnings(t, ns)
 }
 
-// status asks an HTTP server and returns the status code.
-func (who caller) status(ctx context.Context, hostport, path string) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: who.dial}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+hostport+path, nil)
-	if err != nil {
-		return 0, err
-	}
-	res, err := client.Do(req)
-	if err != nil {
-		return 0, err
-	}
-	defer res.Body.Close()
-	_, err = io.Copy(io.Discard, res.Body)
-	return res.StatusCode, err
+// healthAt waits until a node answers at a Service's healthCheckNodePort with
+// that status.
+func (c *cluster) healthAt(t *testing.T, who caller, ns, service, node string, want int) {
+	t.Helper()
+	eventually(t, 20*time.Second, fmt.Sprintf("health of %s is %d", node, want), func(ctx context.Context) error {
+		svc, err := c.kube.CoreV1().Services(ns).Get(ctx, service, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		n, err := c.kube.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		got, _, err := who.fetch(ctx, at(nodeAddress(n), int(svc.Spec.HealthCheckNodePort)), "/healthz")
+		if err == nil && got != want {
+			err = fmt.Errorf("it is %d", got)
+		}
+		return err
+	})
 }
 
 // TestNamedPortsThatDifferBetweenPods has Pods that serve the port of one name

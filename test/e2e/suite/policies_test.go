@@ -90,7 +90,12 @@ func (c *cluster) someoneElse(t *testing.T) *neighbor {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
 		n.written = nil
-		for ctx.Err() == nil && n.write(ctx) != nil { //nolint:revive // again until it is written
+		err := n.write(ctx)
+		for err != nil && ctx.Err() == nil {
+			err = n.write(ctx) // somebody was quicker
+		}
+		if err != nil {
+			t.Error(err)
 		}
 		// Kube-OVN forgets deletions that follow each other quickly.
 		if cmd, err := c.Host(lab.ControlPlane).Command(ctx, "ovn-nbctl", "--if-exists", "lr-policy-del", kubeovn.DefaultVPC, foreignPriority); err == nil {

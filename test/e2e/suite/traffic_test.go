@@ -118,3 +118,13 @@ func (l *load) stop() (made, failed int64, first error) {
 	}
 	return l.made.Load(), l.failed.Load(), first
 }
+
+// withoutFailure ends the stream and fails the test for every connection that failed.
+func (l *load) withoutFailure(t *testing.T) {
+	t.Helper()
+	made, failed, first := l.stop()
+	t.Logf("%d of %d connections failed", failed, made)
+	if failed > 0 {
+		t.Errorf("%d of %d connections failed, the first with %v", failed, made, first)
+	}
+}

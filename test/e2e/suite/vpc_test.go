@@ -9,21 +9,37 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
 )
 
-// vpc makes a virtual network of its own with one Subnet, both of that name,
-// for the time of the test.
-func (c *cluster) vpc(t *testing.T, name, cidr, gateway string) {
+// vpc makes a virtual network of its own for the time of the test, and returns
+// the name of its one Subnet when Pods can be put there.
+func (c *cluster) vpc(t *testing.T, name, cidr, gateway string) (subnet string) {
 	t.Helper()
+	subnet = "in-" + name
 	c.customResource(t, map[string]any{
 		"apiVersion": "kubeovn.io/v1", "kind": "Vpc", "metadata": map[string]any{"name": name}, "spec": map[string]any{},
 	})
 	c.customResource(t, map[string]any{
-		"apiVersion": "kubeovn.io/v1", "kind": "Subnet", "metadata": map[string]any{"name": name},
+		"apiVersion": "kubeovn.io/v1", "kind": "Subnet", "metadata": map[string]any{"name": subnet},
 		"spec": map[string]any{"vpc": name, "protocol": "IPv4", "cidrBlock": cidr, "gateway": gateway},
 	})
+	eventually(t, 30*time.Second, "Subnet "+subnet, func(ctx context.Context) error {
+		u, err := c.resource("Subnet", "").Get(ctx, subnet, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		conditions, _, _ := unstructured.NestedSlice(u.Object, "status", "conditions")
+		for _, cond := range conditions {
+			if m, ok := cond.(map[string]any); ok && m["type"] == "Ready" && m["status"] == "True" {
+				return nil
+			}
+		}
+		return fmt.Errorf("status %v", u.Object["status"])
+	})
+	return subnet
 }
 
 // inSubnet puts a Pod into a Subnet. The kubelet cannot reach it in a network
@@ -42,15 +58,15 @@ func TestPodsInACustomVpcAreServed(t *testing.T) {
 	ns := c.namespace(t)
 	vpc := "v-" + ns
 	const cidr = "10.60.0.0/24"
-	c.vpc(t, vpc, cidr, "10.60.0.1")
-	pods := c.webs(t, ns, "web", 2, inSubnet(vpc))
+	subnet := c.vpc(t, vpc, cidr, "10.60.0.1")
+	pods := c.webs(t, ns, "web", 2, inSubnet(subnet))
 	defer c.endAll(t, ns)
 
 	for _, how := range []string{"by its endpoints", "by annotation"} {
 		t.Run(how, func(t *testing.T) {
 			svc := e.service(ns, "in-vpc", port("http", corev1.ProtocolTCP, 80, "http"))
 			if how == "by annotation" {
-				svc.Annotations[subnetAnnotation] = vpc
+				svc.Annotations[subnetAnnotation] = subnet
 			}
 			uid := c.create(t, svc).UID
 			address := at(c.externalIP(t, ns, "in-vpc", 30*time.Second), 80)
@@ -87,8 +103,8 @@ func TestPodsInTwoVpcsAreTold(t *testing.T) {
 	e := c.ipv4(t)
 	ns := c.namespace(t)
 	vpc := "v-" + ns
-	c.vpc(t, vpc, "10.61.0.0/24", "10.61.0.1")
-	c.run(t, web(ns, "inside", inSubnet(vpc)))
+	subnet := c.vpc(t, vpc, "10.61.0.0/24", "10.61.0.1")
+	c.run(t, web(ns, "inside", inSubnet(subnet)))
 	outside := c.run(t, web(ns, "outside"))[0]
 	defer c.endAll(t, ns)
 	c.create(t, e.service(ns, "torn"))
