@@ -97,6 +97,7 @@ type Balancer struct {
 	locks   keyedLocks
 	journal journal
 	applied appliedObjects
+	routed  routedServices
 	waker   func(key string, after time.Duration)
 
 	deletionWait time.Duration

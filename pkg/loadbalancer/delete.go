@@ -55,6 +55,7 @@ func (b *Balancer) EnsureLoadBalancerDeleted(ctx context.Context, _ string, svc 
 	}
 	b.journal.forget(owner)
 	b.applied.forget(owner)
+	b.routed.forget(owner.UID)
 	if svc, err := b.Services.Services(owner.Namespace).Get(owner.Name); err == nil && svc.UID == owner.UID && svc.DeletionTimestamp == nil {
 		return b.clearCondition(ctx, svc)
 	}

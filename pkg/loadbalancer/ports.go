@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -26,6 +27,8 @@ type wayBack struct {
 	// foreign are serving backends that no route can bring back: they are not
 	// Pods of the gateway's Vpc.
 	foreign []netip.AddrPort
+	// lookAgain is when the routes that linger are to go; 0 if none do.
+	lookAgain time.Duration
 	// obstacle says what keeps all of it from working; empty for nothing.
 	obstacle string
 }
@@ -90,33 +93,6 @@ func nextHops(w *world, g *gateway) (hops kubeovn.Addrs, secured bool) {
 		}
 	}
 	return hops, pod.Annotations[annotationPortSecurity] == "true"
-}
-
-// routeBack asks for the routes by which the answers of a Service's backends
-// return through its gateway; for none if clients' addresses are not kept.
-func (b *Balancer) routeBack(w *world, c choice, g *gateway) wayBack {
-	way := wayBack{asked: c.forwarding.keepClient}
-	backends, foreign := eligible(w, c)
-	way.foreign = foreign
-	hops, secured := nextHops(w, g)
-	if secured {
-		way.obstacle = "annotation " + annotationPortSecurity + " on the gateway Pod lets nothing pass that has the client's address: remove it"
-		backends = nil
-	}
-	if way.asked && hops.IsZero() && !secured {
-		// The gateway has no Pod now; what is routed stays until there is one.
-		return way
-	}
-	way.answer = b.Routes.Want(routes.Request{Owner: w.owner, VPC: c.placement.vpc, NextHops: hops, Backends: backends})
-	if way.obstacle == "" && len(way.answer.Pending) > 0 {
-		way.obstacle = way.answer.Problem // what is routed stays so
-	}
-	for _, b := range backends {
-		if _, held := way.answer.Held[b]; !held && !way.answer.Routed[b] && !way.answer.Pending[b] {
-			way.foreign = append(way.foreign, b.Address) // it cannot be routed at all
-		}
-	}
-	return way
 }
 
 // documentPorts renders the ports of a gateway's document. held counts the

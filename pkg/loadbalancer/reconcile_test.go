@@ -323,3 +323,29 @@ func TestTheConditionTellsWhatIs(t *testing.T) {
 		t.Errorf("a Service that is ours no more still has %+v", got)
 	}
 }
+
+func TestRoutesStayUntilTheGatewayKnowsThatTheyGo(t *testing.T) {
+	c := newCluster(t, guideService())
+	c.updateService(func(s *corev1.Service) { s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal })
+	c.grant("172.18.0.18")
+	c.ensure()
+	c.runPod()
+	c.wantShown("172.18.0.18", "serving")
+	wantRouted := func(want int, why string) {
+		t.Helper()
+		if got := len(c.routes.wanted.Backends); got != want {
+			t.Fatalf("%s: %d backends are routed, want %d", why, got, want)
+		}
+	}
+	wantRouted(1, "Pods see their clients")
+	c.wakes = nil
+	c.updateService(func(s *corev1.Service) { s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyCluster })
+	c.wantShown("172.18.0.18", "Pods are to see the gateway")
+	wantRouted(1, "the gateway has yet to read it")
+	if !slices.Contains(c.wakes, "default/test-service "+routesLinger.String()) {
+		t.Errorf("nobody looks again in time: %q", c.wakes)
+	}
+	c.clock.SetTime(c.clock.Now().Add(routesLinger))
+	c.wantShown("172.18.0.18", "long after")
+	wantRouted(0, "long after")
+}

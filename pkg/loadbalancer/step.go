@@ -82,6 +82,9 @@ func (b *Balancer) carryOut(ctx context.Context, w *world, c choice, p plan) (ou
 	if held > 0 && out.retryAfter == 0 {
 		out.retryAfter = heldRetry
 	}
+	if way.lookAgain > 0 && (out.retryAfter == 0 || way.lookAgain < out.retryAfter) {
+		out.retryAfter = way.lookAgain
+	}
 	if out.retryAfter == 0 {
 		out.retryAfter = p.retryAfter
 	}

@@ -85,6 +85,7 @@ func (b *Balancer) sweepOwner(ctx context.Context, owner kubeovn.Owner) error {
 	if len(left) == 0 {
 		b.journal.forget(owner)
 		b.applied.forget(owner)
+		b.routed.forget(owner.UID)
 	}
 	return nil
 }

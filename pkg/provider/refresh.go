@@ -19,6 +19,11 @@ const (
 	// rarer than a user has patience.
 	firstRefreshRetry = 100 * time.Millisecond
 	lastRefreshRetry  = 30 * time.Second
+	// deletionPause is how long a Service that is being deleted waits for its
+	// next look. Most are gone by then; looked at again before the cache knows
+	// that, the service controller would warn that it cannot take its finalizer
+	// off what does not exist.
+	deletionPause = time.Second
 )
 
 // refresher looks at Services that the service controller has taken on
@@ -51,11 +56,14 @@ func (r *refresher) look(key string) {
 		return
 	}
 	svc, err := r.view.shared.Lister().Services(namespace).Get(name)
-	if err == nil && svc.DeletionTimestamp == nil && claimOf(svc, r.view.cfg) == claimed && loadbalancer.HasFinalizer(svc) {
+	switch {
+	case err == nil && svc.DeletionTimestamp != nil:
+		r.queue.AddAfter(key, deletionPause)
+	case err == nil && claimOf(svc, r.view.cfg) == claimed && loadbalancer.HasFinalizer(svc):
 		r.queue.Add(key)
-		return
+	default:
+		r.view.deliver(key)
 	}
-	r.view.deliver(key)
 }
 
 // run works until the context ends.
@@ -78,6 +86,10 @@ func (r *refresher) next(ctx context.Context) bool {
 	defer r.queue.Done(key)
 	namespace, name, err := cache.SplitMetaNamespaceKey(key)
 	if err != nil {
+		return true
+	}
+	if svc, err := r.view.shared.Lister().Services(namespace).Get(name); err == nil && svc.DeletionTimestamp != nil {
+		r.view.deliver(key)
 		return true
 	}
 	publish, err := r.refresh(ctx, namespace, name)
