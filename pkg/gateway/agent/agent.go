@@ -47,6 +47,7 @@ type Kernel interface {
 	Apply(desired.Op) error
 	Forget(func(desired.Flow) bool) (uint, error)
 	Lingering(more bool) (bool, error)
+	AnsweredBy(addresses []netip.Addr) (bool, error)
 	DropAddress(link string, prefix netip.Prefix) error
 	Watch(ctx context.Context) (<-chan struct{}, error)
 }
@@ -64,13 +65,15 @@ type Agent struct {
 	kernel Kernel
 	dial   func(link string, address netip.Addr) (Neighbours, error)
 
-	document *spec.Document    // the last good one; nil if there was none
-	applied  string            // hash of the document that the kernel agrees with
-	flows    bool              // connection tracking agrees with the document
-	carrier  bool              // the attachment had a carrier at the last look
-	held     []desired.Address // those of the document that the kernel has
-	announce announcer
-	reason   string // the last reason that was logged
+	document *spec.Document // the last good one; nil if there was none
+	applied  string         // hash of the document that the kernel agrees with
+	flows    bool           // connection tracking agrees with the document
+	// atEndpoints says that no connection of the other target is left.
+	atEndpoints bool
+	carrier     bool              // the attachment had a carrier at the last look
+	held        []desired.Address // those of the document that the kernel has
+	announce    announcer
+	reason      string // the last reason that was logged
 }
 
 // New returns an agent for the network namespace of the process.
@@ -155,15 +158,28 @@ func (a *Agent) load(ctx context.Context) (hash string, err error) {
 // want decides what the kernel should hold for the last good document.
 func (a *Agent) want() (desired.State, error) {
 	facts, err := a.kernel.Facts(a.config.ClusterInterface, a.document.Interface)
-	if err == nil && a.document.Target == spec.TargetClusterIP {
+	switch {
+	case err != nil:
+	case a.document.Target == spec.TargetClusterIP:
 		// Until the kernel has this document, connections may still be opened
 		// by the rules of the former one.
 		facts.Lingering, err = a.kernel.Lingering(!a.flows)
+		a.atEndpoints = false
+	case !a.atEndpoints:
+		facts.FormerClusterIP, err = a.kernel.AnsweredBy(clusterIPs(a.document))
+		a.atEndpoints = err == nil && !facts.FormerClusterIP
 	}
 	if err != nil {
 		return desired.State{}, err
 	}
 	return desired.Build(a.document, facts)
+}
+
+func clusterIPs(d *spec.Document) (all []netip.Addr) {
+	for _, f := range d.Families {
+		all = append(all, f.ClusterIP)
+	}
+	return all
 }
 
 // converge makes the kernel agree with the last good document.

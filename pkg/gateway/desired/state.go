@@ -57,6 +57,9 @@ type Facts struct {
 	// Lingering says that there are connections to endpoints from before the
 	// target was the ClusterIP. They go on by what they need and no more.
 	Lingering bool
+	// FormerClusterIP says that there are, or were a moment ago, connections to
+	// the cluster IP from before the target was the endpoints.
+	FormerClusterIP bool
 }
 
 // clusterGateway is the next hop of one IP family; the error says that there

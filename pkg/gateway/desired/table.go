@@ -31,10 +31,19 @@ const (
 	chainRefuse    = "refuse"
 )
 
+// unusualPorts are those that clients rarely connect from. A connection to the
+// cluster IP was translated once more by the cluster, which remembers for a
+// minute after its end that answers of that Pod to this port of the gateway are
+// the cluster IP's. A connection to the Pod itself from the same port would not
+// hear them. Masquerading keeps a client's port if it can, and clients use their
+// ports again; so for that time they are given others.
+var unusualPorts = nft.Masquerade{First: 1024, Last: 32767}
+
 // tableBuilder collects the table of a document.
 type tableBuilder struct {
 	*spec.Document
 	out   string
+	ports nft.Masquerade
 	table nft.Table
 	// The rules of the chains that have some of each family.
 	sources, translate, guard, masquerade []nft.Rule
@@ -73,6 +82,9 @@ func unplaceable(facts Facts) nft.Rule {
 // so that a change of one touches nothing else.
 func endpointsTable(d *spec.Document, facts Facts) *nft.Table {
 	b := &tableBuilder{Document: d, out: facts.Cluster.Name, guard: []nft.Rule{unplaceable(facts)}}
+	if facts.FormerClusterIP {
+		b.ports = unusualPorts
+	}
 	families := slices.SortedFunc(slices.Values(d.Families), func(a, b spec.Family) int { return a.Address.Addr().Compare(b.Address.Addr()) })
 	for _, f := range families {
 		b.family(f)
@@ -144,7 +156,7 @@ func (b *tableBuilder) family(f spec.Family) {
 	b.translate = append(b.translate, nft.Rule{Match: match, Do: nft.Dispatch{Family: family, Map: "ports" + suffix}})
 	b.guard = append(b.guard, nft.Rule{Match: match, Do: nft.Dispatch{Family: family, Map: "guard" + suffix}})
 	b.masquerade = append(b.masquerade, nft.Rule{
-		Match: nft.Match{Family: family, Out: b.out, Translated: true, NotTo: "keep" + suffix}, Do: nft.Masquerade{},
+		Match: nft.Match{Family: family, Out: b.out, Translated: true, NotTo: "keep" + suffix}, Do: b.ports,
 	})
 }
 

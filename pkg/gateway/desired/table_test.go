@@ -431,3 +431,17 @@ func BenchmarkTable(b *testing.B) {
 		})
 	}
 }
+
+// TestConnectionsAfterTheClusterIPHavePortsOfTheirOwn: the cluster remembers for
+// a while what it translated.
+func TestConnectionsAfterTheClusterIPHavePortsOfTheirOwn(t *testing.T) {
+	d := guide(spec.Port{Protocol: spec.TCP, Port: 80, Endpoints: []spec.Endpoint{{Address: netip.MustParseAddrPort("10.16.0.5:8080")}}})
+	d.Target = spec.TargetEndpoints
+	for former, want := range map[bool]string{false: "masquerade", true: "masquerade to :1024-32767"} {
+		chains := endpointsTable(d, Facts{Cluster: Link{Name: "eth0"}, Attachment: Link{Name: "net1"}, FormerClusterIP: former}).Chains
+		i := slices.IndexFunc(chains, func(c nft.Chain) bool { return c.Name == "masquerading" })
+		if got := chains[i].Rules[0].Do.String(); got != want {
+			t.Errorf("former connections %t: %q, want %q", former, got, want)
+		}
+	}
+}

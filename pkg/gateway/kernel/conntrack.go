@@ -60,6 +60,23 @@ func (k *Kernel) Lingering(more bool) (bool, error) {
 	return false, nil
 }
 
+// AnsweredBy tells whether there are entries, also of connections that ended a
+// moment ago, whose answers come from one of the addresses.
+func (k *Kernel) AnsweredBy(addresses []netip.Addr) (bool, error) {
+	for _, family := range k.families {
+		flows, err := k.nl.ConntrackTableList(netlink.ConntrackTable, netlink.InetFamily(family))
+		if err != nil {
+			return false, fmt.Errorf("list connection tracking entries: %w", err)
+		}
+		for _, f := range flows {
+			if slices.Contains(addresses, toAddr(f.Reverse.SrcIP)) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
 // closed tells whether an entry is there only until its time is over.
 func closed(f *netlink.ConntrackFlow) bool {
 	tcp, ok := f.ProtoInfo.(*netlink.ProtoInfoTCP)

@@ -126,8 +126,9 @@ type (
 	}
 	// Translate replaces the destination.
 	Translate struct{ To netip.AddrPort }
-	// Masquerade replaces the source by the address of the outgoing interface.
-	Masquerade struct{}
+	// Masquerade replaces the source by the address of the outgoing interface,
+	// and the port by one from First to Last unless these are 0.
+	Masquerade struct{ First, Last uint16 }
 	// SetMark marks the packet.
 	SetMark struct{ Mark uint32 }
 	// MarkFlow marks the flow.
@@ -170,7 +171,12 @@ func (r Remember) String() string {
 
 func (t Translate) String() string { return fmt.Sprintf("dnat %s to %s", FamilyOf(t.To.Addr()), t.To) }
 
-func (Masquerade) String() string { return "masquerade" }
+func (a Masquerade) String() string {
+	if a.Last == 0 {
+		return "masquerade"
+	}
+	return fmt.Sprintf("masquerade to :%d-%d", a.First, a.Last)
+}
 
 func (m SetMark) String() string { return fmt.Sprintf("meta mark set 0x%x", m.Mark) }
 

@@ -198,7 +198,7 @@ func (e *encoder) action(a nft.Action) error {
 	case nft.Translate:
 		e.translate(a.To)
 	case nft.Masquerade:
-		e.add(&expr.Masq{})
+		e.masquerade(a)
 	case nft.SetMark:
 		e.add(
 			&expr.Immediate{Register: reg1, Data: binaryutil.NativeEndian.PutUint32(a.Mark)},
@@ -224,6 +224,18 @@ func (e *encoder) action(a nft.Action) error {
 		return fmt.Errorf("no encoding for a %T", a)
 	}
 	return nil
+}
+
+func (e *encoder) masquerade(a nft.Masquerade) {
+	if a.Last == 0 {
+		e.add(&expr.Masq{})
+		return
+	}
+	e.add(
+		&expr.Immediate{Register: reg1, Data: binaryutil.BigEndian.PutUint16(a.First)},
+		&expr.Immediate{Register: reg2, Data: binaryutil.BigEndian.PutUint16(a.Last)},
+		&expr.Masq{ToPorts: true, RegProtoMin: reg1, RegProtoMax: reg2},
+	)
 }
 
 func (e *encoder) translate(to netip.AddrPort) {
