@@ -89,7 +89,8 @@ func (c *cluster) seen(t *testing.T, e entrance, ns, service, address string, po
 		for _, network := range []string{"tcp", "udp"} {
 			for range 20 {
 				if got, err := sees(t.Context(), who, network, address); err != nil || got != expected {
-					t.Errorf("%s by %s: a Pod sees %s, want %s: %v", who, network, got, expected, err)
+					d, _ := c.document(t.Context(), ns, service)
+					t.Fatalf("%s by %s: a Pod sees %s, want %s: %v; the gateway was told %+v", who, network, got, expected, err, d)
 				}
 			}
 			who.answeredBy(t, 20*time.Second, network, address, names(pods)...)

@@ -56,10 +56,11 @@ func (c *cluster) ipv6(t *testing.T) entrance {
 	return e
 }
 
-// inEachFamily runs a test in IPv4 and in IPv6.
+// inEachFamily runs a test in IPv4 and in IPv6 at the same time: most of it is
+// waiting for Pods to start.
 func (c *cluster) inEachFamily(t *testing.T, test func(t *testing.T, e entrance)) {
-	t.Run("IPv4", func(t *testing.T) { test(t, c.ipv4(t)) })
-	t.Run("IPv6", func(t *testing.T) { test(t, c.ipv6(t)) })
+	t.Run("IPv4", func(t *testing.T) { t.Parallel(); test(t, c.ipv4(t)) })
+	t.Run("IPv6", func(t *testing.T) { t.Parallel(); test(t, c.ipv6(t)) })
 }
 
 // hosts are the clients on the LAN and behind the router.

@@ -41,14 +41,16 @@ func (c *cluster) noWarnings(t *testing.T, ns string) {
 
 // ofTheTestBed reports whether a Warning is about the machine that the cluster
 // runs on, or about what a test did: multus, which gives the API server 250 ms,
-// did not get its answer in time on a busy machine (the kubelet tries again); or
-// a Pod was deleted while it was being probed.
+// did not get its answer in time on a busy machine, nor did the kubelet (both try
+// again); or a Pod was deleted while it was being probed.
 func ofTheTestBed(e *corev1.Event) bool {
 	switch e.Reason {
 	case "FailedCreatePodSandBox":
 		return strings.Contains(e.Message, "Multus") && strings.Contains(e.Message, "error waiting for pod")
 	case "Unhealthy":
 		return strings.Contains(e.Message, "context canceled")
+	case "FailedMount":
+		return strings.Contains(e.Message, "timed out waiting for the condition")
 	default:
 		return false
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -95,14 +96,13 @@ func TestNamedPortsThatDifferBetweenPods(t *testing.T) {
 	ns := c.namespace(t)
 	c.run(t, web(ns, "usual"), web(ns, "unusual", listens(9090, 9091)))
 	for _, target := range []string{"ClusterIP", "Endpoints"} {
-		t.Run(target, func(t *testing.T) {
-			svc := e.service(ns, "named", port("http", corev1.ProtocolTCP, 80, "http"))
-			svc.Annotations[targetAnnotation] = target
-			c.create(t, svc)
-			defer c.remove(t, ns, "named")
-			address := at(c.externalIP(t, ns, "named", 30*time.Second), 80)
-			e.near.answeredBy(t, 20*time.Second, "tcp", address, "usual", "unusual")
-		})
+		svc := e.service(ns, strings.ToLower(target), port("http", corev1.ProtocolTCP, 80, "http"))
+		svc.Annotations[targetAnnotation] = target
+		c.create(t, svc)
+	}
+	for _, name := range []string{"clusterip", "endpoints"} {
+		address := at(c.externalIP(t, ns, name, 30*time.Second), 80)
+		e.near.answeredBy(t, 20*time.Second, "tcp", address, "usual", "unusual")
 	}
 	c.noWarnings(t, ns)
 }

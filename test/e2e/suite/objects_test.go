@@ -90,6 +90,8 @@ func (c *cluster) describe(t *testing.T, ns string) {
 	for _, args := range [][]string{
 		{"-n", ns, "get", "svc,deploy,pod,cm,net-attach-def", "-o", "wide"},
 		{"get", "vips"},
+		{"get", "vpcs", "-o", "jsonpath={range .items[*]}{.metadata.name} {.metadata.annotations} {.spec.policyRoutes}{\"\\n\"}{end}"},
+		{"-n", ns, "get", "configmaps", "-l", kubeovn.LabelManagedBy + "=" + kubeovn.ManagedBy, "-o", "jsonpath={.items[*].data}"},
 		{"-n", ns, "get", "events", "--sort-by=.lastTimestamp"},
 		{"-n", ns, "logs", "-l", "app.kubernetes.io/name=lb-gateway", "--tail=30", "--prefix"},
 		{"-n", "kube-system", "logs", "-l", "app.kubernetes.io/name=kube-ovn-ccm", "--tail=40", "--prefix"},

@@ -73,15 +73,27 @@ func lingers(pod *corev1.Pod) {
 // hostNetwork puts a Pod into its node's network.
 func hostNetwork(pod *corev1.Pod) { pod.Spec.HostNetwork = true }
 
-// run makes Pods and waits until they are ready, those that are gated until
-// they run. It returns them as they are then.
+// run makes Pods and waits for them.
 func (c *cluster) run(t *testing.T, pods ...*corev1.Pod) []*corev1.Pod {
+	t.Helper()
+	c.start(t, pods...)
+	return c.ready(t, pods...)
+}
+
+// start makes Pods.
+func (c *cluster) start(t *testing.T, pods ...*corev1.Pod) {
 	t.Helper()
 	for _, pod := range pods {
 		if _, err := c.kube.CoreV1().Pods(pod.Namespace).Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+// ready waits until Pods are ready, those that are gated until they run, and
+// returns them as they are then.
+func (c *cluster) ready(t *testing.T, pods ...*corev1.Pod) []*corev1.Pod {
+	t.Helper()
 	var out []*corev1.Pod
 	for _, pod := range pods {
 		want := corev1.PodReady

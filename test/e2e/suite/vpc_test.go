@@ -62,39 +62,40 @@ func TestPodsInACustomVpcAreServed(t *testing.T) {
 	pods := c.webs(t, ns, "web", 2, inSubnet(subnet))
 	defer c.endAll(t, ns)
 
-	for _, how := range []string{"by its endpoints", "by annotation"} {
-		t.Run(how, func(t *testing.T) {
-			svc := e.service(ns, "in-vpc", port("http", corev1.ProtocolTCP, 80, "http"))
-			if how == "by annotation" {
-				svc.Annotations[subnetAnnotation] = subnet
-			}
-			uid := c.create(t, svc).UID
-			address := at(c.externalIP(t, ns, "in-vpc", 30*time.Second), 80)
-			t.Run("its gateway is in the Vpc", func(t *testing.T) {
-				pod := c.gatewayPod(t, ns, "in-vpc")
-				if !netip.MustParsePrefix(cidr).Contains(netip.MustParseAddr(pod.Status.PodIP)) {
-					t.Errorf("eth0 of gateway Pod %s has %s, want an address of %s", pod.Name, pod.Status.PodIP, cidr)
-				}
-			})
-			t.Run("at the cluster IP", func(t *testing.T) {
-				for _, who := range e.hosts() {
-					who.answeredBy(t, 20*time.Second, "tcp", address, names(pods)...)
-				}
-			})
-			t.Run("at its endpoints", func(t *testing.T) {
-				c.change(t, ns, "in-vpc", func(s *corev1.Service) { s.Spec.Ports = e.service(ns, "in-vpc").Spec.Ports })
-				c.seen(t, e, ns, "in-vpc", address, pods, false)
-			})
-			t.Run("with the client's address kept", func(t *testing.T) {
-				c.change(t, ns, "in-vpc", func(s *corev1.Service) { s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal })
-				c.seen(t, e, ns, "in-vpc", address, pods, true)
-			})
-			c.condition(t, ns, "in-vpc", metav1.ConditionTrue, "Serving")
-			c.remove(t, ns, "in-vpc")
-			c.allGone(t, uid)
-			c.noPolicies(t, vpc, 20*time.Second)
-		})
+	in := func(t *testing.T, svc *corev1.Service) (address string) {
+		t.Helper()
+		c.create(t, svc)
+		address = at(c.externalIP(t, ns, svc.Name, 30*time.Second), 80)
+		pod := c.gatewayPod(t, ns, svc.Name)
+		if !netip.MustParsePrefix(cidr).Contains(netip.MustParseAddr(pod.Status.PodIP)) {
+			t.Errorf("eth0 of gateway Pod %s has %s, want an address of %s", pod.Name, pod.Status.PodIP, cidr)
+		}
+		for _, who := range e.hosts() {
+			who.answeredBy(t, 20*time.Second, "tcp", address, names(pods)...)
+		}
+		return address
 	}
+	http := port("http", corev1.ProtocolTCP, 80, "http")
+	t.Run("where an annotation says they are", func(t *testing.T) {
+		svc := e.service(ns, "named", http)
+		svc.Annotations[subnetAnnotation] = subnet
+		in(t, svc)
+		c.remove(t, ns, "named")
+	})
+	t.Run("where they are found", func(t *testing.T) {
+		address := in(t, e.service(ns, "found", http))
+		t.Run("at their endpoints", func(t *testing.T) {
+			c.change(t, ns, "found", func(s *corev1.Service) { s.Spec.Ports = e.service(ns, "found").Spec.Ports })
+			c.seen(t, e, ns, "found", address, pods, false)
+		})
+		t.Run("with the client's address kept", func(t *testing.T) {
+			c.change(t, ns, "found", func(s *corev1.Service) { s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal })
+			c.seen(t, e, ns, "found", address, pods, true)
+		})
+		c.condition(t, ns, "found", metav1.ConditionTrue, "Serving")
+		c.remove(t, ns, "found")
+		c.noPolicies(t, vpc, 20*time.Second)
+	})
 	c.noWarnings(t, ns)
 }
 
