@@ -123,33 +123,40 @@ func TestAServiceGetsAndLosesItsSecondFamily(t *testing.T) {
 	c.create(t, dualService(ns, "grows", corev1.IPFamilyPolicySingleStack, v4))
 	first := c.externalIPs(t, ns, "grows", 1, 30*time.Second)
 	c.everybodyIsAnswered(t, first, pods...)
-	load := c.connect(t, onLink, at(first[0], 80), 100)
-
-	c.change(t, ns, "grows", func(s *corev1.Service) {
-		s.Spec.IPFamilyPolicy = ptr.To(corev1.IPFamilyPolicyRequireDualStack)
-		s.Spec.IPFamilies = []corev1.IPFamily{v4, v6}
-	})
-	both := c.externalIPs(t, ns, "grows", 2, 30*time.Second)
-	if both[0] != first[0] {
-		t.Errorf("the IPv4 address is %s now, it was %s", both[0], first[0])
-	}
-	c.everybodyIsAnswered(t, both, pods...)
-
-	c.change(t, ns, "grows", func(s *corev1.Service) {
-		s.Spec.IPFamilyPolicy = ptr.To(corev1.IPFamilyPolicySingleStack)
-		s.Spec.IPFamilies, s.Spec.ClusterIPs = []corev1.IPFamily{v4}, s.Spec.ClusterIPs[:1]
-	})
-	if left := c.externalIPs(t, ns, "grows", 1, 30*time.Second); left[0] != first[0] {
-		t.Errorf("the address is %s now, it was %s", left[0], first[0])
-	}
-	eventually(t, 20*time.Second, "the IPv6 address is silent", func(ctx context.Context) error {
-		if _, err := (caller{host: onLink}).get(ctx, at(both[1], 80), "/hostname"); err == nil {
-			return fmt.Errorf("%s still answers", both[1])
+	both := first
+	t.Run("it gets IPv6", func(t *testing.T) {
+		load := c.connect(t, onLink, at(first[0], 80), 100)
+		c.change(t, ns, "grows", func(s *corev1.Service) {
+			s.Spec.IPFamilyPolicy = ptr.To(corev1.IPFamilyPolicyRequireDualStack)
+			s.Spec.IPFamilies = []corev1.IPFamily{v4, v6}
+		})
+		both = c.externalIPs(t, ns, "grows", 2, 30*time.Second)
+		if both[0] != first[0] {
+			t.Errorf("the IPv4 address is %s now, it was %s", both[0], first[0])
 		}
-		return nil
+		c.everybodyIsAnswered(t, both, pods...)
+		load.withoutFailure(t)
 	})
-	c.everybodyIsAnswered(t, first, pods...)
-	load.withoutFailure(t)
+	t.Run("it loses IPv6", func(t *testing.T) {
+		load := c.connect(t, onLink, at(first[0], 80), 100)
+		c.change(t, ns, "grows", func(s *corev1.Service) {
+			s.Spec.IPFamilyPolicy = ptr.To(corev1.IPFamilyPolicySingleStack)
+			s.Spec.IPFamilies, s.Spec.ClusterIPs = []corev1.IPFamily{v4}, s.Spec.ClusterIPs[:1]
+		})
+		if left := c.externalIPs(t, ns, "grows", 1, 30*time.Second); left[0] != first[0] {
+			t.Errorf("the address is %s now, it was %s", left[0], first[0])
+		}
+		for _, ip := range both[1:] {
+			eventually(t, 20*time.Second, ip+" is silent", func(ctx context.Context) error {
+				if _, err := c.get(ctx, onLink, at(ip, 80), "/hostname"); err == nil {
+					return fmt.Errorf("%s still answers", ip)
+				}
+				return nil
+			})
+		}
+		c.everybodyIsAnswered(t, first, pods...)
+		load.withoutFailure(t)
+	})
 	c.noWarnings(t, ns)
 }
 

@@ -73,8 +73,14 @@ func (c *cluster) connect(t *testing.T, host, hostport string, rate int) *load {
 	ctx, cancel := context.WithCancel(t.Context())
 	l := &load{cancel: cancel}
 	const streams = 20
-	for range streams {
+	for i := range streams {
 		l.wg.Go(func() {
+			// One after the other, so that no moment is left out.
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(time.Second * time.Duration(i) / time.Duration(rate)):
+			}
 			tick := time.NewTicker(time.Second * streams / time.Duration(rate))
 			defer tick.Stop()
 			for {
