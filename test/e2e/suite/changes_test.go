@@ -16,12 +16,15 @@ import (
 )
 
 // TestPortsChangeUnderLoad changes ports while one that is not touched takes a
-// thousand new connections a second.
+// thousand new connections a second. The Service has a port of UDP all the
+// time, so that its target stays the same; TestTheTargetChangesUnderLoad is
+// about the other case.
 func TestPortsChangeUnderLoad(t *testing.T) {
 	ns := c.namespace(t)
 	c.backends(t, ns, 2)
 	http := port("http", corev1.ProtocolTCP, 80, "http")
-	c.create(t, lbService(ns, "ports", http))
+	steady := port("steady", corev1.ProtocolUDP, 9000, "udp")
+	c.create(t, lbService(ns, "ports", http, steady))
 	ip := c.externalIP(t, ns, "ports", 30*time.Second)
 	c.answers(t, 5*time.Second, onLink, ip+":80")
 
@@ -35,12 +38,12 @@ func TestPortsChangeUnderLoad(t *testing.T) {
 	}{
 		{
 			name:  "a port is added",
-			ports: []corev1.ServicePort{http, port("alt", corev1.ProtocolTCP, 8000, "8080")},
+			ports: []corev1.ServicePort{http, steady, port("alt", corev1.ProtocolTCP, 8000, "8080")},
 			check: func(ctx context.Context) error { _, err := c.get(ctx, onLink, ip+":8000", "/"); return err },
 		},
 		{
 			name:  "a port is renumbered",
-			ports: []corev1.ServicePort{http, port("alt", corev1.ProtocolTCP, 8001, "8080")},
+			ports: []corev1.ServicePort{http, steady, port("alt", corev1.ProtocolTCP, 8001, "8080")},
 			check: func(ctx context.Context) error {
 				if err := c.refused(ctx, onLink, ip+":8000"); err != nil {
 					return err
@@ -51,7 +54,7 @@ func TestPortsChangeUnderLoad(t *testing.T) {
 		},
 		{
 			name:  "a port's protocol is changed",
-			ports: []corev1.ServicePort{http, port("alt", corev1.ProtocolUDP, 8001, "udp")},
+			ports: []corev1.ServicePort{http, steady, port("alt", corev1.ProtocolUDP, 8001, "udp")},
 			check: func(ctx context.Context) error {
 				if err := c.refused(ctx, onLink, ip+":8001"); err != nil {
 					return err
@@ -61,7 +64,7 @@ func TestPortsChangeUnderLoad(t *testing.T) {
 		},
 		{
 			name:  "a port is removed",
-			ports: []corev1.ServicePort{http},
+			ports: []corev1.ServicePort{http, steady},
 			check: func(ctx context.Context) error {
 				if c.udpEcho(ctx, onLink, ip+":8001") == nil {
 					return fmt.Errorf("UDP 8001 still answers")
@@ -82,11 +85,15 @@ func TestPortsChangeUnderLoad(t *testing.T) {
 		t.Errorf("%d of %d connections to the untouched port failed, the first with %v", failed, made, first)
 	}
 
+	c.change(t, ns, "ports", func(svc *corev1.Service) { svc.Spec.Ports = []corev1.ServicePort{http} })
 	pod := c.gatewayPod(t, ns, "ports")
-	out := must(c.Kubectl(t.Context(), "-n", ns, "exec", pod.Name, "--", "iptables", "-t", "nat", "-S", "PREROUTING"))(t)
-	if n := strings.Count(out, "DNAT"); n != 1 {
-		t.Errorf("%d DNAT rules are left, want 1:\n%s", n, out)
-	}
+	eventually(t, 10*time.Second, "the rule of one port is left", func(ctx context.Context) error {
+		out, err := c.Kubectl(ctx, "-n", ns, "exec", pod.Name, "--", "iptables", "-t", "nat", "-S", "PREROUTING")
+		if n := strings.Count(out, "DNAT"); err == nil && n != 1 {
+			err = fmt.Errorf("there are %d DNAT rules:\n%s", n, out)
+		}
+		return err
+	})
 	c.noWarnings(t, ns)
 }
 
