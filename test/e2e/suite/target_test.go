@@ -55,13 +55,7 @@ func TestTheTargetChangesUnderLoad(t *testing.T) {
 			})
 			t.Logf("target %s in the kernel after %s", step.target, took.Round(10*time.Millisecond))
 			c.answers(t, 5*time.Second, behindRouter, address)
-			// To session affinity some connections of the first moment are lost,
-			// as the reference says; to everything else none.
-			if step.name == "affinity" {
-				load.lostAtMost(t, 50)
-			} else {
-				load.withoutFailure(t)
-			}
+			load.withoutFailure(t)
 		})
 	}
 	if got, err := open.ask("hostname"); err != nil {

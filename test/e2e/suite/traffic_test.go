@@ -134,13 +134,3 @@ func (l *load) withoutFailure(t *testing.T) {
 		t.Errorf("%d of %d connections failed, the first with %v", failed, made, first)
 	}
 }
-
-// lostAtMost ends the stream and fails the test if more connections failed.
-func (l *load) lostAtMost(t *testing.T, most int64) {
-	t.Helper()
-	made, failed, first := l.stop()
-	t.Logf("%d of %d connections failed", failed, made)
-	if failed > most {
-		t.Errorf("%d of %d connections failed, want at most %d; the first with %v", failed, made, most, first)
-	}
-}
