@@ -17,6 +17,16 @@ func (f Families) Of(v4 bool) bool {
 	return f.V6
 }
 
+// With returns the set with one more family.
+func (f Families) With(v4 bool) Families {
+	if v4 {
+		f.V4 = true
+	} else {
+		f.V6 = true
+	}
+	return f
+}
+
 // String names the families: "IPv4,IPv6".
 func (f Families) String() string {
 	var names []string

@@ -10,6 +10,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/spec"
+	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
 )
 
 // backend is one address behind a port of a Service.
@@ -34,13 +35,13 @@ type portBackends struct {
 // served in. New connections go to what is ready; if nothing is, to what
 // terminates but still serves (KEP-1669), as kube-proxy does. Everything is
 // sorted, and an address that several slices hold is one.
-func backendsOf(svc *corev1.Service, slicesOfService []*discoveryv1.EndpointSlice, v4, v6 bool) []portBackends {
+func backendsOf(svc *corev1.Service, slicesOfService []*discoveryv1.EndpointSlice, served kubeovn.Families) []portBackends {
 	ports := make([]portBackends, 0, len(svc.Spec.Ports))
 	for _, p := range svc.Spec.Ports {
 		protocol := cmp.Or(p.Protocol, corev1.ProtocolTCP)
 		out := portBackends{port: spec.Port{Protocol: spec.Protocol(protocol), Port: uint16(p.Port)}} // the API server admits 1 to 65535
 		for _, is4 := range []bool{true, false} {
-			if is4 && v4 || !is4 && v6 {
+			if served.Of(is4) {
 				out.read(slicesOfService, p.Name, protocol, is4)
 			}
 		}

@@ -11,6 +11,8 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+
+	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
 )
 
 // sliceOf makes an EndpointSlice of the guide's Service; ports are
@@ -141,11 +143,11 @@ func TestBackends(t *testing.T) {
 			} else {
 				svc.Spec.Ports = []corev1.ServicePort{{Port: 80}}
 			}
-			if got := describe(backendsOf(svc, tc.slices, true, tc.v6)); got != tc.want {
+			if got := describe(backendsOf(svc, tc.slices, kubeovn.Families{V4: true, V6: tc.v6})); got != tc.want {
 				t.Errorf("got  %s\nwant %s", got, tc.want)
 			}
 			slices.Reverse(tc.slices)
-			if got := describe(backendsOf(svc, tc.slices, true, tc.v6)); got != tc.want {
+			if got := describe(backendsOf(svc, tc.slices, kubeovn.Families{V4: true, V6: tc.v6})); got != tc.want {
 				t.Errorf("the order of the slices matters: %s", got)
 			}
 		})
@@ -174,7 +176,7 @@ func FuzzBackends(f *testing.F) {
 		}
 		svc := guideService()
 		svc.Spec.Ports = []corev1.ServicePort{{Port: 80}}
-		port := backendsOf(svc, all, true, false)[0]
+		port := backendsOf(svc, all, kubeovn.Families{V4: true})[0]
 		if anyReady && len(port.serving) == 0 {
 			t.Fatalf("nothing serves of %v", data)
 		}

@@ -53,13 +53,18 @@ func (b *Balancer) EnsureLoadBalancerDeleted(ctx context.Context, _ string, svc 
 	case len(left) > 0:
 		return fmt.Errorf("the load balancer of Service %s is not gone yet: %s", owner.Key(), strings.Join(left, ", "))
 	}
-	b.journal.forget(owner)
-	b.applied.forget(owner)
-	b.routed.forget(owner.UID)
+	b.forget(owner)
 	if svc, err := b.Services.Services(owner.Namespace).Get(owner.Name); err == nil && svc.UID == owner.UID && svc.DeletionTimestamp == nil {
 		return b.clearCondition(ctx, svc)
 	}
 	return nil
+}
+
+// forget drops all that is remembered of a Service.
+func (b *Balancer) forget(owner kubeovn.Owner) {
+	b.journal.forget(owner)
+	b.applied.forget(owner)
+	b.routed.forget(owner.UID)
 }
 
 // poll calls condition at growing intervals until it is done or fails, or the

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/kubeovn/kube-ovn-ccm/pkg/ipam"
 	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
@@ -25,14 +26,8 @@ func clusterIPsOf(svc *corev1.Service) (addrs kubeovn.Addrs, wait string, proble
 		return addrs, "", problemf("ServiceHeadless", "spec.clusterIP is None, and a load balancer forwards to the cluster IP: make the Service without spec.clusterIP")
 	}
 	for _, ip := range ips {
-		addr, err := netip.ParseAddr(ip)
-		switch {
-		case err != nil:
-			continue
-		case addr.Is4():
-			addrs.V4 = addr
-		default:
-			addrs.V6 = addr
+		if addr, err := netip.ParseAddr(ip); err == nil {
+			addrs = addrs.With(addr)
 		}
 	}
 	return addrs, "", nil
@@ -42,28 +37,29 @@ func clusterIPsOf(svc *corev1.Service) (addrs kubeovn.Addrs, wait string, proble
 // all of the Service's own that the Subnet has. Only PreferDualStack makes do
 // with one of two.
 func familiesOf(svc *corev1.Service, clusterIPs kubeovn.Addrs, subnet *kubeovn.Subnet) (kubeovn.Families, *Problem) {
-	_, has4 := subnet.CIDR(true)
-	_, has6 := subnet.CIDR(false)
-	served := kubeovn.Families{V4: clusterIPs.V4.IsValid() && has4, V6: clusterIPs.V6.IsValid() && has6}
-	makesDo := svc.Spec.IPFamilyPolicy != nil && *svc.Spec.IPFamilyPolicy == corev1.IPFamilyPolicyPreferDualStack && (served.V4 || served.V6)
-	if makesDo {
-		return served, nil
-	}
-	for _, f := range []struct {
-		lacks  bool
-		reason string
-		family string
-	}{
-		{clusterIPs.V4.IsValid() && !has4, ipam.ReasonSubnetWithoutIPv4, "IPv4"},
-		{clusterIPs.V6.IsValid() && !has6, ipam.ReasonSubnetWithoutIPv6, "IPv6"},
-	} {
-		if f.lacks {
-			return served, problemf(f.reason,
-				"Subnet %s has no %s range in spec.cidrBlock, and the Service asks for %s in spec.ipFamilies: use a Subnet with one, or change spec.ipFamilyPolicy or spec.ipFamilies",
-				subnet.Name, f.family, f.family)
+	var served kubeovn.Families
+	var lacking *Problem
+	for _, is4 := range []bool{false, true} { // what IPv4 lacks is told first
+		if !clusterIPs.Of(is4).IsValid() {
+			continue
 		}
+		if _, has := subnet.CIDR(is4); has {
+			served = served.With(is4)
+			continue
+		}
+		reason, family := ipam.ReasonSubnetWithoutIPv6, kubeovn.FamilyName(is4)
+		if is4 {
+			reason = ipam.ReasonSubnetWithoutIPv4
+		}
+		lacking = problemf(reason,
+			"Subnet %s has no %s range in spec.cidrBlock, and the Service asks for %s in spec.ipFamilies: use a Subnet with one, or change spec.ipFamilyPolicy or spec.ipFamilies",
+			subnet.Name, family, family)
 	}
-	return served, nil
+	prefers := ptr.Deref(svc.Spec.IPFamilyPolicy, "") == corev1.IPFamilyPolicyPreferDualStack
+	if prefers && served != (kubeovn.Families{}) {
+		lacking = nil
+	}
+	return served, lacking
 }
 
 // wish is what a Service asks for by address.
@@ -97,14 +93,10 @@ func wishOf(svc *corev1.Service, provider string, served kubeovn.Families) (wish
 		}
 		w.field = annotation
 	}
-	for _, f := range []struct {
-		addr   netip.Addr
-		served bool
-		family string
-	}{{w.addrs.V4, served.V4, "IPv4"}, {w.addrs.V6, served.V6, "IPv6"}} {
-		if f.addr.IsValid() && !f.served {
+	for _, addr := range w.addrs.All() {
+		if family := kubeovn.FamilyName(addr.Is4()); !served.Of(addr.Is4()) {
 			return w, problemf(ipam.ReasonInvalidAddress,
-				"%s %s is an %s address, and the Service is not served in %s: change spec.ipFamilyPolicy or spec.ipFamilies, or ask for another address", w.field, f.addr, f.family, f.family)
+				"%s %s is an %s address, and the Service is not served in %s: change spec.ipFamilyPolicy or spec.ipFamilies, or ask for another address", w.field, addr, family, family)
 		}
 	}
 	return w, nil
@@ -112,17 +104,10 @@ func wishOf(svc *corev1.Service, provider string, served kubeovn.Families) (wish
 
 // merge joins two wishes that do not contradict each other.
 func merge(a, b kubeovn.Addrs) (kubeovn.Addrs, error) {
-	for _, f := range []struct {
-		to   *netip.Addr
-		from netip.Addr
-	}{{&a.V4, b.V4}, {&a.V6, b.V6}} {
-		switch {
-		case !f.from.IsValid() || *f.to == f.from:
-		case f.to.IsValid():
-			return a, fmt.Errorf("%s and %s", *f.to, f.from)
-		default:
-			*f.to = f.from
+	for _, addr := range b.All() {
+		if other := a.Of(addr.Is4()); other.IsValid() && other != addr {
+			return a, fmt.Errorf("%s and %s", other, addr)
 		}
 	}
-	return a, nil
+	return a.With(b.All()...), nil
 }

@@ -22,15 +22,14 @@ type placement struct {
 // A gateway stays in the Subnet in which it is as long as that is in the right
 // Vpc, and where it is while there are no Pods.
 func placementOf(w *world, ports []portBackends) (placement, *Problem) {
-	subnets := w.podSubnets(ports)
+	if name := strings.TrimSpace(w.service.Annotations[kubeovn.LogicalSwitch]); name != "" {
+		return namedPlacement(w, name)
+	}
 	byVPC := map[string][]string{}
-	for _, name := range subnets {
+	for _, name := range w.podSubnets(ports) {
 		if s, ok := w.subnets.Subnet(name); ok {
 			byVPC[vpcOf(s)] = append(byVPC[vpcOf(s)], name)
 		}
-	}
-	if name := strings.TrimSpace(w.service.Annotations[kubeovn.LogicalSwitch]); name != "" {
-		return namedPlacement(w, name)
 	}
 	vpcs := slices.Sorted(maps.Keys(byVPC))
 	now := w.placedIn()

@@ -56,7 +56,7 @@ func TestWhereTheGatewayIsPut(t *testing.T) {
 			for _, ip := range tc.pods {
 				endpoints = append(endpoints, podAt(ip))
 			}
-			ports := backendsOf(w.service, []*discoveryv1.EndpointSlice{sliceOf([]string{"test/TCP/80"}, endpoints...)}, true, false)
+			ports := backendsOf(w.service, []*discoveryv1.EndpointSlice{sliceOf([]string{"test/TCP/80"}, endpoints...)}, kubeovn.Families{V4: true})
 			got, problem := placementOf(w, ports)
 			if problem != nil && problem.Reason != tc.problem || problem == nil && (tc.problem != "" || got != tc.want) {
 				t.Errorf("got %+v, %v", got, problem)

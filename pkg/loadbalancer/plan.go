@@ -95,16 +95,16 @@ func madeWith(annotations map[string]string, c choice) (addrs kubeovn.Addrs, sub
 // gateway Pod carries traffic; held is the number of endpoints that do not take
 // connections yet because their answers would not find back.
 func announce(w *world, g *gateway, held int) outcome {
-	status := statusOf(w.service, g)
-	if g.servingPod(w.pods) != nil && (held == 0 || shows(w.service, g)) {
-		return outcome{status: status, how: g.how(w.pods)}
-	}
-	out := outcome{wait: "the way back of the endpoints' answers"}
-	if g.servingPod(w.pods) == nil {
+	var out outcome
+	serving, shown := g.servingPod(w.pods) != nil, shows(w.service, g)
+	switch {
+	case !serving:
 		out = gatewayHealth(w, g)
+	case held > 0 && !shown:
+		out.wait = "the way back of the endpoints' answers"
 	}
-	if shows(w.service, g) {
-		out.status, out.how = status, g.how(w.pods)
+	if shown || serving && held == 0 {
+		out.status, out.how = statusOf(w.service, g), g.how(w.pods)
 	}
 	return out
 }

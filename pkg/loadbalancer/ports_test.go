@@ -105,7 +105,7 @@ func TestWhatTheGatewayIsToldOfEndpoints(t *testing.T) {
 		t.Run(sentence, func(t *testing.T) {
 			w := guideWorld()
 			w.slices = []*discoveryv1.EndpointSlice{sliceOf([]string{"test/TCP/8080"}, tc.pods...)}
-			c := choice{ports: backendsOf(w.service, w.slices, true, false), forwarding: forwarding{target: tc.target, keepClient: tc.way.asked}}
+			c := choice{ports: backendsOf(w.service, w.slices, kubeovn.Families{V4: true}), forwarding: forwarding{target: tc.target, keepClient: tc.way.asked}}
 			if c.forwarding.target == "" {
 				c.forwarding.target = spec.TargetEndpoints
 			}
@@ -127,7 +127,7 @@ func TestWhichBackendsAreRoutedBack(t *testing.T) {
 	w.isNodeAddress = func(a netip.Addr) bool { return a.String() == "172.18.0.6" }
 	w.slices = []*discoveryv1.EndpointSlice{sliceOf([]string{"test/TCP/8080"},
 		podAt("10.16.0.5"), podAt("10.16.0.6", notReady), podAt("10.0.1.5"), podAt("172.18.0.6"), podAt("192.0.2.1", byHand), podAt("10.16.0.99"))}
-	c := choice{ports: backendsOf(w.service, w.slices, true, false), forwarding: forwarding{keepClient: true}, placement: placement{vpc: "ovn-cluster"}}
+	c := choice{ports: backendsOf(w.service, w.slices, kubeovn.Families{V4: true}), forwarding: forwarding{keepClient: true}, placement: placement{vpc: "ovn-cluster"}}
 	routed, foreign := eligible(w, c)
 	if got, want := fmt.Sprint(routed), "[{TCP 10.16.0.5:8080} {TCP 10.16.0.6:8080}]"; got != want {
 		t.Errorf("routed %s, want %s: what is not ready has its route when it will be", got, want)

@@ -73,7 +73,7 @@ func TestTheOrderOfPortsDoesNotMatter(t *testing.T) {
 	one, two := guideService(), guideService()
 	one.Spec.Ports = []corev1.ServicePort{{Protocol: "TCP", Port: 1}, {Protocol: "UDP", Port: 1}, {Protocol: "TCP", Port: 2}}
 	two.Spec.Ports = []corev1.ServicePort{{Protocol: "UDP", Port: 1}, {Protocol: "TCP", Port: 2}, {Protocol: "TCP", Port: 1}}
-	if one, two := describe(backendsOf(one, nil, true, false)), describe(backendsOf(two, nil, true, false)); one != two {
+	if one, two := describe(backendsOf(one, nil, kubeovn.Families{V4: true})), describe(backendsOf(two, nil, kubeovn.Families{V4: true})); one != two {
 		t.Errorf("%s and %s", one, two)
 	}
 }

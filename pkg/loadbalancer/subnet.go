@@ -65,7 +65,7 @@ func usableSubnet(s *kubeovn.Subnet) (*kubeovn.Subnet, *Problem) {
 // served.
 func routersIn(s *kubeovn.Subnet, served kubeovn.Families) *Problem {
 	for _, is4 := range []bool{true, false} {
-		if is4 && !served.V4 || !is4 && !served.V6 {
+		if !served.Of(is4) {
 			continue
 		}
 		cidr, _ := s.CIDR(is4)

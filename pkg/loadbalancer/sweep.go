@@ -83,9 +83,7 @@ func (b *Balancer) sweepOwner(ctx context.Context, owner kubeovn.Owner) error {
 		return err
 	}
 	if len(left) == 0 {
-		b.journal.forget(owner)
-		b.applied.forget(owner)
-		b.routed.forget(owner.UID)
+		b.forget(owner)
 	}
 	return nil
 }

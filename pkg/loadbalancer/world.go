@@ -127,7 +127,7 @@ func (c *choice) chooseService(w *world) (problem *Problem) {
 	if c.forwarding, problem = forwardingOf(w.service, c.served.V6); problem != nil {
 		return problem
 	}
-	c.ports = backendsOf(w.service, w.slices, c.served.V4, c.served.V6)
+	c.ports = backendsOf(w.service, w.slices, c.served)
 	c.placement, problem = placementOf(w, c.ports)
 	return problem
 }

@@ -290,7 +290,7 @@ func FuzzTable(f *testing.F) {
 		from, to := fuzzDocument(a, 0), fuzzDocument(b, affinity)
 		for _, d := range []*spec.Document{from, to} {
 			if d.Validate() != nil {
-				t.Skip()
+				return // no gateway has such a document
 			}
 		}
 		have, want := table(from, pod), table(to, pod)
