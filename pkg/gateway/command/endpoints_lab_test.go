@@ -168,42 +168,12 @@ func (l *lab) mustTalk(conn net.Conn, want string) {
 // whoServers answer at an endpoint with the address of whom they see.
 func (l *lab) whoServers(at netip.AddrPort) {
 	l.t.Helper()
-	var listener net.Listener
-	var packets net.PacketConn
-	l.inside("cluster", func() (err error) {
-		if listener, err = net.Listen("tcp", at.String()); err != nil {
-			return err
-		}
-		packets, err = net.ListenPacket("udp", at.String())
-		return err
-	})
-	l.t.Cleanup(func() { listener.Close(); packets.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				host, _, _ := net.SplitHostPort(conn.RemoteAddr().String())
-				if _, err := io.WriteString(conn, host+"\n"); err == nil {
-					_, _ = io.Copy(conn, conn)
-				}
-			}()
-		}
-	}()
-	go func() {
-		b := make([]byte, 2048)
-		for {
-			n, from, err := packets.ReadFrom(b)
-			if err != nil {
-				return
-			}
-			host, _, _ := net.SplitHostPort(from.String())
-			_, _ = packets.WriteTo(append([]byte(host+"\n"), b[:n]...), from)
-		}
-	}()
+	who := func(client net.Addr) string {
+		host, _, _ := net.SplitHostPort(client.String())
+		return host
+	}
+	l.greetTCP(at.String(), who)
+	l.greetUDP(at.String(), who)
 }
 
 // returnThroughGateway does what the policy routes of a Vpc do: the answers of

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -65,42 +64,11 @@ func TestEachFamilyReachesItsEndpoints(t *testing.T) {
 	}
 }
 
-// whoCalls serves a port of the IPv6 backend and tells every client by which
-// address it sees it.
-func (l *lab) whoCalls(port uint16) {
-	l.t.Helper()
-	var listener net.Listener
-	l.inside("cluster", func() (err error) {
-		listener, err = net.Listen("tcp6", hostPort(backend6, port))
-		return err
-	})
-	l.t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = fmt.Fprint(conn, conn.RemoteAddr().(*net.TCPAddr).IP)
-			conn.Close()
-		}
-	}()
-}
-
-func (l *lab) seenAs(role string, port uint16) (string, error) {
-	conn, err := l.dial(role, "tcp6", lbAddress6, port)
-	if err != nil {
-		return "", err
-	}
-	defer conn.Close()
-	b, err := io.ReadAll(conn)
-	return string(b), err
-}
-
 func TestABackendSeesThePodOrTheIPv6ClientItself(t *testing.T) {
 	l := newDualBackends(t)
-	l.whoCalls(80)
-	l.whoCalls(81)
+	for _, port := range []uint16{80, 81} {
+		l.whoServers(netip.AddrPortFrom(netip.MustParseAddr(backend6), port))
+	}
 	// The cluster sends what is for the clients of port 81 back through the
 	// gateway, as the virtual router of the Pods does.
 	for _, network := range []string{"fd00:18::/64", "fd00:203::/64"} {
@@ -108,10 +76,10 @@ func TestABackendSeesThePodOrTheIPv6ClientItself(t *testing.T) {
 	}
 	l.startServing(document6(toBoth(tcp(80), false), toBoth(tcp(81), true)))
 	for role, address := range map[string]string{"client": clientAddress6, "remote": remoteAddress6} {
-		if got, err := l.seenAs(role, 80); err != nil || got != podAddress6 {
+		if got, err := l.ask(role, "tcp6", lbAddress6, 80); err != nil || got != podAddress6 {
 			t.Errorf("%s is seen as %q, %v; want the Pod's own address on eth0", role, got, err)
 		}
-		if got, err := l.seenAs(role, 81); err != nil || got != address {
+		if got, err := l.ask(role, "tcp6", lbAddress6, 81); err != nil || got != address {
 			t.Errorf("%s is seen as %q, %v; want itself", role, got, err)
 		}
 	}

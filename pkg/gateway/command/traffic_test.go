@@ -41,9 +41,21 @@ func (l *lab) echoServers(address, name string, ports ...spec.Port) {
 
 func (l *lab) echoTCP(address, name string, port uint16) {
 	l.t.Helper()
+	l.greetTCP(hostPort(address, port), func(net.Addr) string { return name })
+}
+
+func (l *lab) echoUDP(address, name string, port uint16) {
+	l.t.Helper()
+	l.greetUDP(hostPort(address, port), func(net.Addr) string { return name })
+}
+
+// greetTCP serves an address in the cluster: a client is greeted by a line and
+// hears what it sends.
+func (l *lab) greetTCP(at string, greeting func(client net.Addr) string) {
+	l.t.Helper()
 	var listener net.Listener
 	l.inside("cluster", func() (err error) {
-		listener, err = net.Listen("tcp", hostPort(address, port))
+		listener, err = net.Listen("tcp", at)
 		return err
 	})
 	l.t.Cleanup(func() { listener.Close() })
@@ -55,7 +67,7 @@ func (l *lab) echoTCP(address, name string, port uint16) {
 			}
 			go func() {
 				defer conn.Close()
-				if _, err := io.WriteString(conn, name+"\n"); err == nil {
+				if _, err := io.WriteString(conn, greeting(conn.RemoteAddr())+"\n"); err == nil {
 					_, _ = io.Copy(conn, conn)
 				}
 			}()
@@ -63,11 +75,12 @@ func (l *lab) echoTCP(address, name string, port uint16) {
 	}()
 }
 
-func (l *lab) echoUDP(address, name string, port uint16) {
+// greetUDP does the same with each datagram.
+func (l *lab) greetUDP(at string, greeting func(client net.Addr) string) {
 	l.t.Helper()
 	var conn net.PacketConn
 	l.inside("cluster", func() (err error) {
-		conn, err = net.ListenPacket("udp", hostPort(address, port))
+		conn, err = net.ListenPacket("udp", at)
 		return err
 	})
 	l.t.Cleanup(func() { conn.Close() })
@@ -78,7 +91,7 @@ func (l *lab) echoUDP(address, name string, port uint16) {
 			if err != nil {
 				return
 			}
-			_, _ = conn.WriteTo(append([]byte(name+"\n"), b[:n]...), from)
+			_, _ = conn.WriteTo(append([]byte(greeting(from)+"\n"), b[:n]...), from)
 		}
 	}()
 }
