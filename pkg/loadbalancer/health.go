@@ -13,10 +13,12 @@ import (
 const (
 	// networkPatience is for how long a Pod's network may fail before that is
 	// called a problem, if it may still come by itself: multus can be a moment
-	// behind with a NetworkAttachmentDefinition, Kube-OVN with an address, and
-	// multus gives the API server 250 ms to answer, which a busy node misses;
-	// the kubelet tries again after some 10 s.
+	// behind with a NetworkAttachmentDefinition, Kube-OVN with an address; the
+	// kubelet tries again after some 10 s.
 	networkPatience = 30 * time.Second
+	// reachPatience is the same where the CNI plugins get no answer from the API
+	// server: multus gives it 250 ms, which a busy node misses several times.
+	reachPatience = 2 * time.Minute
 	// readyPatience is for how long a gateway may run without carrying
 	// traffic before that is called a problem.
 	readyPatience = 30 * time.Second
@@ -154,8 +156,18 @@ func networkProblem(pod gatewayPod, g *gateway, now time.Time) (*Problem, time.D
 			"node %s has no network interface %q, which \"master\" in NetworkAttachmentDefinition %s asks for: name one that the node has, or keep gateways off the node by gateway.nodeSelector in the cloud-config",
 			pod.Spec.NodeName, master, g.provider).withDetail(tail(message)), 0
 	}
-	if left := networkPatience - now.Sub(pod.CreationTimestamp.Time); left > 0 {
+	unreached := lacksAPIServer(message)
+	patience := networkPatience
+	if unreached {
+		patience = reachPatience
+	}
+	if left := patience - now.Sub(pod.CreationTimestamp.Time); left > 0 {
 		return nil, left
+	}
+	if unreached {
+		return problemf("GatewayNetworkFailed",
+			"node %s cannot set up the gateway Pod's network because its CNI plugins get no answer from the API server: check the node's network and load, and the kubeconfig of multus there",
+			pod.Spec.NodeName).withDetail(tail(message)), 0
 	}
 	return problemf("GatewayNetworkFailed",
 		"node %s cannot set up the gateway Pod's network with NetworkAttachmentDefinition %s: check its spec.config and that the node has the CNI plugin %q",
@@ -167,6 +179,14 @@ func networkProblem(pod gatewayPod, g *gateway, now time.Time) (*Problem, time.D
 func lacksMaster(message string) bool {
 	m := strings.ToLower(message)
 	return strings.Contains(m, "failed to lookup master") || strings.Contains(m, "link not found")
+}
+
+// lacksAPIServer recognizes what multus says when a request of its own to the
+// API server fails on the way.
+func lacksAPIServer(message string) bool {
+	m := strings.ToLower(message)
+	asked := strings.Contains(m, `"https://`) && (strings.Contains(m, "/api/v1/") || strings.Contains(m, "/apis/"))
+	return asked && (strings.Contains(m, "context deadline exceeded") || strings.Contains(m, "timeout") || strings.Contains(m, "connection refused"))
 }
 
 // tail keeps the end of a long message, where the innermost cause stands; an

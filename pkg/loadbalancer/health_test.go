@@ -24,9 +24,14 @@ func runningSince(seconds int64) func(*corev1.Pod) {
 	}
 }
 
+func createdAt(seconds int64) func(*corev1.Pod) {
+	return func(p *corev1.Pod) { p.CreationTimestamp = metav1.NewTime(time.Unix(seconds, 0)) }
+}
+
 func TestGatewayHealth(t *testing.T) {
 	// guideWorld's clock stands at 1000, the Pod was made at 990.
 	const noMaster = `plugin type="multus" failed (add): [default/x:lb-svc-test-service]: error adding container to network "lb-svc-test-service": failed to lookup master "eth9": Link not found`
+	const noAnswer = `plugin type="multus" name="multus" failed (add): Multus: [default/x]: error waiting for pod: Get "https://172.18.0.2:6443/api/v1/namespaces/default/pods/x?timeout=1m0s": context deadline exceeded`
 	pod := func(sandbox string, changes ...func(*corev1.Pod)) func(*world) {
 		return func(w *world) {
 			p := gatewayPodWith(func(p *corev1.Pod) {
@@ -87,9 +92,16 @@ func TestGatewayHealth(t *testing.T) {
 		},
 		"another failure of the network may pass": {world: pod("not there yet", waiting("ContainerCreating", "")), wait: "gateway Pod lb-svc-test-service-1", again: 20 * time.Second},
 		"another failure of the network that stays": {
-			world:  pod("no plugin", waiting("ContainerCreating", ""), func(p *corev1.Pod) { p.CreationTimestamp = metav1.NewTime(time.Unix(900, 0)) }),
+			world:  pod("no plugin", waiting("ContainerCreating", ""), createdAt(900)),
 			reason: "GatewayNetworkFailed",
 			text:   `node n1 cannot set up the gateway Pod's network with NetworkAttachmentDefinition lb-svc-attachment.kube-system: check its spec.config and that the node has the CNI plugin "macvlan" (no plugin)`,
+		},
+		"the API server may answer the CNI plugins again": {
+			world: pod(noAnswer, waiting("ContainerCreating", ""), createdAt(900)), wait: "gateway Pod lb-svc-test-service-1", again: 20 * time.Second,
+		},
+		"the API server never answers the CNI plugins": {
+			world: pod(noAnswer, waiting("ContainerCreating", ""), createdAt(800)), reason: "GatewayNetworkFailed",
+			text: "node n1 cannot set up the gateway Pod's network because its CNI plugins get no answer from the API server: check the node's network and load, and the kubeconfig of multus there (" + noAnswer + ")",
 		},
 		"the newest Pod is what counts": {
 			world: func(w *world) {
