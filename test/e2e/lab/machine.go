@@ -155,6 +155,10 @@ func (l *Lab) boot(ctx context.Context, h host) error {
 			return err
 		}
 	}
+	// A build or a test beside the lab must not stop its machines for so long that they lose packets.
+	if err := l.tree.Prefer(16); err != nil {
+		return err
+	}
 	if err := l.plugHost(h); err != nil {
 		return err
 	}

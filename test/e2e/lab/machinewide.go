@@ -11,9 +11,17 @@ import (
 	"strings"
 )
 
-// machineSysctls are the settings of the whole machine that a kubelet writes. Everything else that the programs set
-// belongs to a namespace and goes with it.
+// receiveBuffer is how many bytes wait for a packet socket's reader. The userspace datapath of OVS reads its ports by
+// such sockets, with the machine's default of some 200 packets: one tenth of a second of a test's load.
+const (
+	receiveBuffer      = "16777216"
+	receiveBufferKnob = "net/core/rmem_default"
+)
+
+// machineSysctls are the settings of the whole machine that a kubelet or we write. Everything else that the programs
+// set belongs to a namespace and goes with it.
 var machineSysctls = []string{
+	receiveBufferKnob,
 	"vm/overcommit_memory", "vm/panic_on_oom",
 	"kernel/panic", "kernel/panic_on_oops",
 	"kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes",
@@ -38,6 +46,17 @@ const (
 func bootID() string {
 	b, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	return strings.TrimSpace(string(b))
+}
+
+// setMachine changes what the machine itself must have for labs, after its settings were saved.
+func (l *Lab) setMachine(ctx context.Context) error {
+	if err := l.saveMachine(ctx); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join("/proc/sys", receiveBufferKnob), []byte(receiveBuffer), 0); err != nil {
+		return fmt.Errorf("let packets wait for Open vSwitch: %w", err)
+	}
+	return nil
 }
 
 // saveMachine notes the machine's settings, unless an earlier lab has done so.

@@ -137,7 +137,7 @@ func (l *Lab) prepare(ctx context.Context, program string) error {
 	if err := l.writeState(); err != nil {
 		return err
 	}
-	if err := l.saveMachine(ctx); err != nil {
+	if err := l.setMachine(ctx); err != nil {
 		return err
 	}
 	if err := copyFile(program, l.path("lab")); err != nil {

@@ -1,12 +1,13 @@
 package suite
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -60,18 +61,27 @@ func (c *cluster) refused(ctx context.Context, host, hostport string) error {
 
 // load is a stream of new TCP connections.
 type load struct {
-	cancel       context.CancelFunc
-	wg           sync.WaitGroup
-	made, failed atomic.Int64
-	firstError   atomic.Pointer[error]
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	start  time.Time
+
+	mu       sync.Mutex
+	made     int
+	failures []failure
 }
 
-// connect opens rate new connections a second to hostport until stop is
-// called. A connection counts as failed when it is not open within a second.
+// failure is a connection that was not open within a second.
+type failure struct {
+	after time.Duration // when it was tried, since the stream began
+	err   error
+}
+
+// connect opens rate new connections a second to hostport until the stream is
+// stopped. A connection counts as failed when it is not open within a second.
 func (c *cluster) connect(t *testing.T, host, hostport string, rate int) *load {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	l := &load{cancel: cancel}
+	l := &load{cancel: cancel, start: time.Now()}
 	const streams = 20
 	for i := range streams {
 		l.wg.Go(func() {
@@ -98,13 +108,17 @@ func (c *cluster) connect(t *testing.T, host, hostport string, rate int) *load {
 }
 
 func (l *load) one(c *cluster, host, hostport string) {
+	after := time.Since(l.start)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	conn, err := c.Host(host).Dial(ctx, "tcp", hostport)
-	l.made.Add(1)
+	l.mu.Lock()
+	l.made++
 	if err != nil {
-		l.failed.Add(1)
-		l.firstError.CompareAndSwap(nil, &err)
+		l.failures = append(l.failures, failure{after, err})
+	}
+	l.mu.Unlock()
+	if err != nil {
 		return
 	}
 	if tcp, ok := conn.(*net.TCPConn); ok {
@@ -114,23 +128,26 @@ func (l *load) one(c *cluster, host, hostport string) {
 	conn.Close()
 }
 
-// stop ends the stream and returns how many connections were tried and failed,
-// and what the first failure was.
-func (l *load) stop() (made, failed int64, first error) {
+// stop ends the stream and says how many connections were tried, and which
+// failed when.
+func (l *load) stop() (failed int, summary string) {
 	l.cancel()
 	l.wg.Wait()
-	if p := l.firstError.Load(); p != nil {
-		first = *p
+	summary = fmt.Sprintf("%d of %d connections failed", len(l.failures), l.made)
+	if len(l.failures) > 0 {
+		slices.SortFunc(l.failures, func(a, b failure) int { return cmp.Compare(a.after, b.after) })
+		first, last := l.failures[0], l.failures[len(l.failures)-1]
+		summary += fmt.Sprintf(", from %s to %s after the first, with %v", first.after.Round(time.Millisecond), last.after.Round(time.Millisecond), first.err)
 	}
-	return l.made.Load(), l.failed.Load(), first
+	return len(l.failures), summary
 }
 
 // withoutFailure ends the stream and fails the test for every connection that failed.
 func (l *load) withoutFailure(t *testing.T) {
 	t.Helper()
-	made, failed, first := l.stop()
-	t.Logf("%d of %d connections failed", failed, made)
-	if failed > 0 {
-		t.Errorf("%d of %d connections failed, the first with %v", failed, made, first)
+	if failed, summary := l.stop(); failed > 0 {
+		t.Error(summary)
+	} else {
+		t.Log(summary)
 	}
 }

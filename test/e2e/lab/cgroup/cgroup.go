@@ -101,6 +101,33 @@ func (t Tree) Create(sub string) error {
 	return nil
 }
 
+// Prefer gives the whole tree as much CPU time as that many ordinary processes beside it, as long as it asks for it.
+// Without that a tree, with everything in it, counts as one. It does nothing where there is no cpu controller.
+func (t Tree) Prefer(processes int) error {
+	for _, h := range t.Hierarchies {
+		// The weights of one process: cgroups(7) of v1, and "cpu.weight" in the kernel's admin-guide/cgroup-v2.rst.
+		file, weight := "cpu.shares", 1024*processes
+		if h.V2 {
+			file, weight = "cpu.weight", min(100*processes, 10000)
+		}
+		err := writeExisting(filepath.Join(h.Path, t.Name, file), strconv.Itoa(weight))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("prefer cgroup %s: %w", t.Name, err)
+		}
+	}
+	return nil
+}
+
+// writeExisting writes a file that must be there: in a directory of cgroups a create is refused in many ways.
+func writeExisting(file, text string) error {
+	w, err := os.OpenFile(file, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = w.WriteString(text)
+	return errors.Join(err, w.Close())
+}
+
 // delegate hands every controller of a v2 group down to its children, each by itself: one that cannot be had
 // (because a process sits in the group, say) must not keep the others away. A kubelet says clearly what it misses.
 func delegate(dir string) {
@@ -144,13 +171,8 @@ func (t Tree) ProcsFiles(sub string) []string {
 // Join moves the calling process, with all its threads, into sub in every hierarchy. It fails if sub does not exist.
 func (t Tree) Join(sub string) error {
 	for _, f := range t.ProcsFiles(sub) {
-		// No O_CREATE: a directory that down has just removed must be an error.
-		w, err := os.OpenFile(f, os.O_WRONLY, 0)
-		if err == nil {
-			_, err = w.WriteString("0")
-			err = errors.Join(err, w.Close())
-		}
-		if err != nil {
+		// A directory that down has just removed must be an error.
+		if err := writeExisting(f, "0"); err != nil {
 			return fmt.Errorf("join cgroup: %w", err)
 		}
 	}

@@ -83,6 +83,12 @@ func TestTree(t *testing.T) {
 	if err := tree.Create("b"); err != nil {
 		t.Fatal(err)
 	}
+	if err := tree.Prefer(3); err != nil {
+		t.Fatal(err)
+	}
+	if got := weights(tree); !slices.Equal(got, []string{"cpu.shares 3072"}) && !slices.Equal(got, []string{"cpu.weight 300"}) {
+		t.Errorf("the tree that counts as three processes has %v", got)
+	}
 	start := func(sub string) int {
 		script := "for f; do echo 0 >$f; done; exec sleep 600"
 		cmd := exec.Command("/bin/sh", append([]string{"-ec", script, "sh"}, tree.ProcsFiles(sub)...)...)
@@ -121,6 +127,19 @@ func TestTree(t *testing.T) {
 	if err := tree.Join("b"); err == nil {
 		t.Error("a group that has been removed was joined")
 	}
+}
+
+// weights are the CPU weights of a tree, of which the machine's hierarchies have one.
+func weights(tree Tree) []string {
+	var out []string
+	for _, h := range tree.Hierarchies {
+		for _, file := range []string{"cpu.shares", "cpu.weight"} {
+			if b, err := os.ReadFile(filepath.Join(h.Path, tree.Name, file)); err == nil {
+				out = append(out, file+" "+strings.TrimSpace(string(b)))
+			}
+		}
+	}
+	return out
 }
 
 func inAll(tree Tree, sub string, pid int) bool {
