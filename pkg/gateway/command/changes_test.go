@@ -18,7 +18,7 @@ func TestAnUntouchedPortLosesNothingWhileOthersChange(t *testing.T) {
 	l.startServing(document(tcp(80)))
 	load := l.startLoad(1000, 80)
 	changes := 0
-	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); changes++ {
+	for end := time.Now().Add(3 * time.Second); changes < 8 || !load.proves(2000) || time.Now().Before(end); changes++ {
 		// Added, renumbered, its protocol changed, removed.
 		d := document(tcp(80))
 		switch changes % 4 {
@@ -35,9 +35,6 @@ func TestAnUntouchedPortLosesNothingWhileOthersChange(t *testing.T) {
 	t.Logf("%d connections during %d changes", opened, changes)
 	if failed := load.failed.Load(); failed > 0 {
 		t.Errorf("%d of %d connections failed, the first with: %v", failed, opened, load.first)
-	}
-	if opened < 2000 || changes < 4 {
-		t.Errorf("only %d connections and %d changes in 3 s: this proves little", opened, changes)
 	}
 }
 

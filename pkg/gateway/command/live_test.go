@@ -14,7 +14,7 @@ func (l *lab) during(pause time.Duration, documents ...*spec.Document) {
 	l.t.Helper()
 	load := l.startLoad(1000, 80)
 	changes := 0
-	for end := time.Now().Add(4 * time.Second); changes < 8 || time.Now().Before(end); changes++ {
+	for end := time.Now().Add(4 * time.Second); changes < 8 || !load.proves(2000) || time.Now().Before(end); changes++ {
 		l.serve(documents[changes%len(documents)])
 		time.Sleep(pause)
 	}
@@ -22,9 +22,6 @@ func (l *lab) during(pause time.Duration, documents ...*spec.Document) {
 	l.t.Logf("%d connections during %d changes", opened, changes)
 	if failed := load.failed.Load(); failed > 0 {
 		l.t.Errorf("%d of %d connections failed, the first with: %v", failed, opened, load.first)
-	}
-	if opened < 1000 {
-		l.t.Errorf("only %d connections: this proves little", opened)
 	}
 }
 

@@ -209,6 +209,10 @@ func (d *load) once(port uint16) {
 	}
 }
 
+// proves reports whether there were that many connections, which a busy machine
+// needs more time for.
+func (d *load) proves(connections int64) bool { return d.opened.Load() >= connections }
+
 // end stops the load and returns how many connections there were.
 func (d *load) end() int64 {
 	d.stop()

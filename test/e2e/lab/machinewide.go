@@ -14,7 +14,7 @@ import (
 // receiveBuffer is how many bytes wait for a packet socket's reader. The userspace datapath of OVS reads its ports by
 // such sockets, with the machine's default of some 200 packets: one tenth of a second of a test's load.
 const (
-	receiveBuffer      = "16777216"
+	receiveBuffer     = "16777216"
 	receiveBufferKnob = "net/core/rmem_default"
 )
 
