@@ -94,14 +94,15 @@ func (v visits) all(t *testing.T, clients []caller, address string) (moved int) 
 	t.Helper()
 	for _, who := range clients {
 		for range 3 {
-			last := v[who]
+			last, start := v[who], time.Now()
 			pod, err := who.get(t.Context(), address, "/hostname")
-			now := time.Now()
 			if err != nil {
 				t.Fatalf("%s: %v", who, err)
 			}
-			v[who] = visit{pod, now}
-			switch away := now.Sub(last.when); {
+			v[who] = visit{pod, start}
+			// The gateway saw less time go by than from before one request to
+			// after the next.
+			switch away := time.Since(last.when); {
 			case last.pod == "" || last.pod == pod:
 			case away < affinitySeconds*time.Second:
 				t.Errorf("%s was with %s and %s later with %s", who, last.pod, away, pod)
