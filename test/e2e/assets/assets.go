@@ -59,6 +59,10 @@ type Image struct {
 // PauseRef is the image that containerd keeps a Pod's namespaces with.
 const PauseRef = "docker.io/lab/pause:1"
 
+// NATGatewayRef is the image that kube-ovn-controller makes its own gateways
+// of. The tag is the lab's: the files are not those of upstream's image.
+const NATGatewayRef = "docker.io/kubeovn/vpc-nat-gateway:lab"
+
 // Ensure makes what is missing and returns the complete set. When everything
 // is there it only compares content hashes, which takes well under a second.
 // An error names the part that cannot be had and why.

@@ -73,7 +73,7 @@ func (b *builder) ensure(ctx context.Context, withProduct bool) (*Set, error) {
 	if err := b.ensureHost(ctx); err != nil {
 		return nil, err
 	}
-	var in inputs
+	in := inputs{source: b.moduleDir}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
 		in.trixie, err = b.trixie(gctx)

@@ -25,9 +25,9 @@ func (b *builder) image(ctx context.Context, img image, in inputs) (Image, error
 	if err != nil {
 		return Image{}, err
 	}
-	dir, err := b.cache.entry(ctx, "image-"+img.name, sum, func(_ context.Context, dir string) error {
+	dir, err := b.cache.entry(ctx, "image-"+img.name, sum, func(ctx context.Context, dir string) error {
 		b.progress.printf("image %s: building", img.name)
-		digest, err := img.write(filepath.Join(dir, img.name+".tar"), ref, in, b.version, false)
+		digest, err := img.write(ctx, filepath.Join(dir, img.name+".tar"), ref, in, b.version, false)
 		if err != nil {
 			return err
 		}
@@ -67,13 +67,19 @@ func (b *builder) release(ctx context.Context, dir string) ([]Image, error) {
 		}
 		b.progress.printf("image %s: building", d.name)
 		path := filepath.Join(dir, d.name+".tar")
-		digest, err := d.write(path, ref, in, b.version, true)
+		digest, err := d.write(ctx, path, ref, in, b.version, true)
 		if err != nil {
 			return nil, err
 		}
 		images = append(images, Image{Ref: ref, Tar: path, Digest: digest})
 	}
 	return images, nil
+}
+
+// moduleDir returns the unpacked directory of a module.
+func (b *builder) moduleDir(ctx context.Context, path string) (string, error) {
+	found, err := b.modules(ctx, path)
+	return found[path].Dir, err
 }
 
 func (img image) ref(in inputs, version string) (string, error) {
@@ -85,9 +91,9 @@ func (img image) ref(in inputs, version string) (string, error) {
 }
 
 // write writes the archive, whole or not at all.
-func (img image) write(path, ref string, in inputs, version string, compressed bool) (digest string, err error) {
+func (img image) write(ctx context.Context, path, ref string, in inputs, version string, compressed bool) (digest string, err error) {
 	tree := rootfs.New()
-	if err := img.files(tree, in); err != nil {
+	if err := img.files(ctx, tree, in); err != nil {
 		return "", fmt.Errorf("image %s: %w", img.name, err)
 	}
 	spec := img.spec

@@ -1,6 +1,7 @@
 package assets
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -15,6 +16,9 @@ type inputs struct {
 	trixie   string // the root of a minimal Debian 13
 	programs string // the entry of the cluster's programs
 	product  string // the directory of our own programs
+	// source finds the unpacked directory of a Go module that the programs are
+	// built from. It is a call of the go command: only for what is not there.
+	source func(ctx context.Context, module string) (dir string, err error)
 }
 
 func (in inputs) debian() rootfs.Debian { return rootfs.Debian(in.trixie) }
@@ -32,7 +36,7 @@ type image struct {
 	// product marks an image of our own.
 	product bool
 	// files puts the files together.
-	files func(t *rootfs.Tree, in inputs) error
+	files func(ctx context.Context, t *rootfs.Tree, in inputs) error
 }
 
 // clusterImages are the images of the cluster and of the tests.
@@ -42,7 +46,7 @@ var clusterImages = []image{
 		repository: "docker.io/lab/pause",
 		tag:        fixed("1"),
 		spec:       oci.Spec{Entrypoint: []string{"/usr/bin/catatonit", "-P"}},
-		files: func(t *rootfs.Tree, in inputs) error {
+		files: func(_ context.Context, t *rootfs.Tree, in inputs) error {
 			return t.CopyPrograms(in.debian(), "catatonit")
 		},
 	},
@@ -63,7 +67,7 @@ var clusterImages = []image{
 		repository: "registry.k8s.io/e2e-test-images/agnhost",
 		tag:        agnhostTag,
 		spec:       oci.Spec{Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"}},
-		files: func(t *rootfs.Tree, in inputs) error {
+		files: func(_ context.Context, t *rootfs.Tree, in inputs) error {
 			t.File("/agnhost", filepath.Join(in.programs, "images", "agnhost"), 0o755)
 			t.Link("/agnhost-2", "agnhost")
 			t.Dir("/uploads", 0o755)
@@ -76,6 +80,15 @@ var clusterImages = []image{
 			return busybox(t, in.debian())
 		},
 	},
+	{
+		// What Kube-OVN's own gateways run, made by kube-ovn-controller with
+		// --enable-lb-svc: its script, and the tools that the script calls.
+		name:       "vpc-nat-gateway",
+		repository: "docker.io/kubeovn/vpc-nat-gateway",
+		tag:        fixed("lab"),
+		spec:       oci.Spec{Cmd: []string{"bash"}},
+		files:      natGatewayFiles,
+	},
 }
 
 // productImages are the images that a user of kube-ovn-ccm runs.
@@ -86,7 +99,7 @@ var productImages = []image{
 		tag:        ours,
 		product:    true,
 		spec:       oci.Spec{Entrypoint: []string{"/usr/bin/" + programCCM}, User: "65532:65532"},
-		files: func(t *rootfs.Tree, in inputs) error {
+		files: func(_ context.Context, t *rootfs.Tree, in inputs) error {
 			t.File("/usr/bin/"+programCCM, filepath.Join(in.product, programCCM), 0o755)
 			users(t)
 			certificates(t, in.debian())
@@ -100,22 +113,42 @@ var productImages = []image{
 		tag:        ours,
 		product:    true,
 		spec:       oci.Spec{Entrypoint: []string{"/usr/bin/" + programGateway}},
-		files: func(t *rootfs.Tree, in inputs) error {
+		files: func(_ context.Context, t *rootfs.Tree, in inputs) error {
 			t.File("/usr/bin/"+programGateway, filepath.Join(in.product, programGateway), 0o755)
 			users(t)
-			err := t.CopyPrograms(in.debian(), "ip", "ss", "conntrack",
-				"iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore")
-			if err != nil {
-				return err
-			}
-			for _, dir := range []string{"/usr/lib/" + debianTriplet() + "/xtables", "/usr/share/iproute2"} {
-				if err := t.CopyTree(in.debian(), dir); err != nil {
-					return err
-				}
-			}
-			return busybox(t, in.debian())
+			return networkTools(t, in.debian())
 		},
 	},
+}
+
+// networkTools are those that a gateway is set up or looked at with.
+func networkTools(t *rootfs.Tree, from rootfs.Debian) error {
+	err := t.CopyPrograms(from, "ip", "ss", "conntrack",
+		"iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore")
+	if err != nil {
+		return err
+	}
+	for _, dir := range []string{"/usr/lib/" + debianTriplet() + "/xtables", "/usr/share/iproute2"} {
+		if err := t.CopyTree(from, dir); err != nil {
+			return err
+		}
+	}
+	return busybox(t, from)
+}
+
+func natGatewayFiles(ctx context.Context, t *rootfs.Tree, in inputs) error {
+	dir, err := in.source(ctx, moduleKubeOVN)
+	if err != nil {
+		return err
+	}
+	t.File("/kube-ovn/lb-svc.sh", filepath.Join(dir, "dist", "images", "vpcnatgateway", "lb-svc.sh"), 0o755)
+	users(t)
+	// Not busybox's: its arping asks on eth0 only, unless it is told otherwise.
+	if err := t.CopyPrograms(in.debian(), "bash", "arping", "sleep", "tcpdump"); err != nil {
+		return err
+	}
+	t.Link("/usr/bin/ipcalc", "busybox")
+	return networkTools(t, in.debian())
 }
 
 func fixed(tag string) func(inputs, string) (string, error) {
@@ -177,7 +210,7 @@ http {
 }
 `
 
-func nginxFiles(t *rootfs.Tree, in inputs) error {
+func nginxFiles(_ context.Context, t *rootfs.Tree, in inputs) error {
 	users(t)
 	t.Text("/etc/nginx/nginx.conf", nginxConf, 0o644)
 	t.Dir("/var/lib/nginx", 0o755)

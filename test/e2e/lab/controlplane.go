@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/kubeovn/kube-ovn-ccm/test/e2e/assets"
 	"github.com/kubeovn/kube-ovn-ccm/test/e2e/lab/unit"
 )
 
@@ -23,6 +24,12 @@ func (l *Lab) controlPlane() ([]unit.Unit, error) {
 		return nil, err
 	}
 	if err := renderTo(dir, "vpc.yaml", nil); err != nil {
+		return nil, err
+	}
+	if err := renderTo(filepath.Join(dir, "manifests"), "lb-svc-image.yaml", map[string]string{"Image": assets.NATGatewayRef}); err != nil {
+		return nil, err
+	}
+	if err := l.writeKubeOVNDeployment(nil); err != nil {
 		return nil, err
 	}
 	return append(l.kubernetes(dir), l.ovn(dir)...), nil
@@ -117,18 +124,9 @@ func (l *Lab) ovn(dir string) []unit.Unit {
 			Commands: [][]string{{"ovn-northd", "--ovnnb-db=unix:" + ovn("nb.sock"), "--ovnsb-db=unix:" + ovn("sb.sock"), "--unixctl=" + ovn("northd.ctl")}},
 		},
 		unit.Unit{
-			Name: "kube-ovn-controller", After: []string{"manifests", "ovn-northd"},
+			Name: kubeOVNController, After: []string{"manifests", "ovn-northd"},
 			// The name is the leader election's identity: always the same, so that a restart takes over its own lease at once.
-			Env: []string{"POD_NAME=kube-ovn-controller", "POD_NAMESPACE=kube-system", "KUBE_NODE_NAME=" + nodeName(1), "POD_IP=" + controlIP, "POD_IPS=" + controlIP},
-			Commands: [][]string{{
-				"kube-ovn-controller", "--kubeconfig=" + l.Kubeconfig(), "--ovn-nb-addr=" + ovnNB, "--ovn-sb-addr=" + ovnSB,
-				"--default-cidr=" + podNetwork.String(), "--node-switch-cidr=" + joinNetwork.String(),
-				"--service-cluster-ip-range=" + serviceNetwork.String(), "--default-gateway-check=false",
-				"--enable-metrics=false", "--logtostderr=true",
-				// OVN then answers Pods for the address of a Service with externalTrafficPolicy Local, and leaves them
-				// their own address. Without it they are answered by kube-proxy on their node, which sees the address
-				// of the node's port ovn0 in its place.
-				"--enable-ovn-lb-prefer-local=true",
-			}},
+			Env:      []string{"POD_NAME=kube-ovn-controller", "POD_NAMESPACE=kube-system", "KUBE_NODE_NAME=" + nodeName(1), "POD_IP=" + controlIP, "POD_IPS=" + controlIP},
+			Commands: [][]string{append([]string{"kube-ovn-controller"}, l.kubeOVNFlags()...)},
 		})
 }

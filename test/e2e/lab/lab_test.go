@@ -124,6 +124,7 @@ func TestConfiguration(t *testing.T) {
 	values := map[string]string{
 		"Name": "n1", "PauseImage": "p", "CNI": "/cni", "CA": "/ca", "PodsCgroup": "/g", "ResolvConf": "/r", "DNS": dnsServiceIP, "Pods": podNetwork.String(),
 		"ProxyKubeconfig": "/p", "AdminKubeconfig": "/a", "Lab": "x", "Server": apiURL, "User": "u", "Cert": "YQ==", "Key": "YQ==", "Control": controlIP,
+		"Image": assets.NATGatewayRef, "Args": `["--a"]`,
 	}
 	for _, f := range templates.Templates() {
 		if f.Name() == "" {

@@ -209,13 +209,30 @@ func (l *Lab) Start(ctx context.Context, component string) error {
 	return l.ask(ctx, component, "start")
 }
 
+// Restart ends a component and starts it with further flags behind its usual ones, instead of those that an earlier call
+// gave it: with none it runs again as when the lab came up. It returns when the component answers.
+func (l *Lab) Restart(ctx context.Context, component string, flags ...string) error {
+	if component == kubeOVNController {
+		// The object comes first, as where it makes the Pods.
+		if err := l.declareKubeOVN(ctx, flags); err != nil {
+			return err
+		}
+	}
+	return l.request(ctx, component, unit.Request{Op: "restart", Args: flags})
+}
+
 func (l *Lab) ask(ctx context.Context, component, op string) error {
+	return l.request(ctx, component, unit.Request{Op: op})
+}
+
+func (l *Lab) request(ctx context.Context, component string, q unit.Request) error {
 	h, name := where(component)
 	if _, err := l.host(h); err != nil {
 		return err
 	}
-	if _, err := unit.Ask(ctx, l.control(h), unit.Request{Op: op, Unit: name}); err != nil {
-		return fmt.Errorf("%s %s on %s: %w", op, name, h, err)
+	q.Unit = name
+	if _, err := unit.Ask(ctx, l.control(h), q); err != nil {
+		return fmt.Errorf("%s %s on %s: %w", q.Op, name, h, err)
 	}
 	return nil
 }

@@ -94,6 +94,27 @@ func (c *cli) component(use, short string, do func(*lab.Lab, context.Context, st
 	}
 }
 
+func (c *cli) restart() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "restart COMPONENT [-- FLAGS...]", Short: "Restart a component with further flags, or again without them",
+		Example: "  lab restart kube-ovn-controller -- --enable-lb-svc=true\n  lab restart kube-ovn-controller",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			l, err := c.open()
+			if err != nil {
+				return err
+			}
+			flags := args[1:]
+			if len(flags) > 0 && flags[0] == "--" {
+				flags = flags[1:]
+			}
+			return l.Restart(cmd.Context(), args[0], flags...)
+		},
+	}
+	cmd.Flags().SetInterspersed(false) // flags after the component are the component's
+	return cmd
+}
+
 // ensure makes the cluster's parts out of the checkout that this program or the working directory is in.
 func ensure(ctx context.Context) (*assets.Set, error) {
 	root, err := assets.FindRepoRoot()

@@ -58,6 +58,7 @@ and they have IPv6 addresses that end alike, fd00:172:18::1 and fd00:203:113::7.
 		c.component("stop", "Stop a component and keep it stopped", (*lab.Lab).Stop),
 		c.component("kill", "Stop a component by SIGKILL and keep it stopped", (*lab.Lab).Kill),
 		c.component("start", "Start a stopped component", (*lab.Lab).Start),
+		c.restart(),
 		newBuildCommand(), newImagesCommand(),
 		machineInit(), clusterDNS(),
 	)

@@ -11,10 +11,12 @@ import (
 
 // Request is what the control socket takes: one per connection, as JSON.
 type Request struct {
-	// Op is "status", "stop", "kill" (stop by SIGKILL) or "start".
+	// Op is "status", "stop", "kill" (stop by SIGKILL), "start" or "restart".
 	Op string
 	// Unit the operation is about; not used by status.
 	Unit string `json:",omitempty"`
+	// Args are further arguments for the unit's command; used by restart only.
+	Args []string `json:",omitempty"`
 }
 
 type response struct {
@@ -53,6 +55,8 @@ func (s *Supervisor) do(ctx context.Context, q Request) error {
 		return s.Stop(ctx, q.Unit, q.Op == "kill")
 	case "start":
 		return s.StartUnit(ctx, q.Unit)
+	case "restart":
+		return s.Restart(ctx, q.Unit, q.Args)
 	}
 	return fmt.Errorf("unknown operation %q", q.Op)
 }

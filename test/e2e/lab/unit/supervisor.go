@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -32,6 +33,7 @@ type managed struct {
 	ready chan struct{} // closed when it has been ready once
 
 	mu       sync.Mutex
+	args     []string // behind the command's own
 	status   Status
 	wanted   bool
 	changed  chan struct{} // closed and replaced upon every change
@@ -142,7 +144,11 @@ func (s *Supervisor) run(ctx context.Context, u *managed) error {
 			return nil
 		}
 	}
+	u.mu.Lock()
+	args := u.args
+	u.mu.Unlock()
 	for _, argv := range u.Commands {
+		argv = slices.Concat(argv, args)
 		pid, exit, err := s.reaper.start(argv, append(os.Environ(), u.Env...), filepath.Join(s.logs, u.Name+".log"))
 		if err != nil {
 			return fmt.Errorf("%s: %w", argv[0], err)
@@ -281,4 +287,20 @@ func (s *Supervisor) StartUnit(ctx context.Context, name string) error {
 		return fmt.Errorf("%s was started but is not ready after %s; look at %s", name, startPatience, filepath.Join(s.logs, name+".log"))
 	}
 	return nil
+}
+
+// Restart ends a unit as Stop does and starts it again with further arguments behind its own, instead of those that an
+// earlier call gave it. It returns when the unit is ready.
+func (s *Supervisor) Restart(ctx context.Context, name string, args []string) error {
+	if err := s.Stop(ctx, name, false); err != nil {
+		return err
+	}
+	u, err := s.find(name)
+	if err != nil {
+		return err
+	}
+	u.mu.Lock()
+	u.args = args
+	u.mu.Unlock()
+	return s.StartUnit(ctx, name)
 }

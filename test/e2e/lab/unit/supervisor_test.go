@@ -45,6 +45,9 @@ func TestSupervisor(t *testing.T) {
 		{Name: "after-server", After: []string{"server"}, Commands: sh("[ -e " + file("ready") + " ] || exit 1; exec sleep 600")},
 		{Name: "stubborn", Commands: sh("trap '' TERM; while :; do sleep 0.1; done")},
 		{Name: "orphans", Once: true, Commands: sh("(sleep 0.1 &) ; exit 0")},
+		{Name: "with-arguments", Commands: [][]string{{
+			"/bin/sh", "-c", `IFS='|'; printf %s "$*" >` + file("arguments") + "; exec sleep 600", "sh", "own",
+		}}},
 	}, filepath.Join(dir, "logs"))
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +55,7 @@ func TestSupervisor(t *testing.T) {
 	ctx, end := context.WithCancel(t.Context())
 	s.Start(ctx)
 	defer func() {
-		for _, n := range []string{"server", "after-server", "stubborn"} {
+		for _, n := range []string{"server", "after-server", "stubborn", "with-arguments"} {
 			if err := s.Stop(context.Background(), n, true); err != nil {
 				t.Error(err)
 			}
@@ -137,12 +140,25 @@ func TestSupervisor(t *testing.T) {
 	if st := ask("start", "server"); st["server"].State != Ready {
 		t.Errorf("after start: %+v", st["server"])
 	}
+	for _, args := range [][]string{{"--more", "--still more"}, nil} {
+		if _, err := Ask(t.Context(), socket, Request{Op: "restart", Unit: "with-arguments", Args: args}); err != nil {
+			t.Fatalf("restart with %q: %v", args, err)
+		}
+		want := strings.Join(append([]string{"own"}, args...), "|")
+		await("it has the arguments "+want, func(m map[string]Status) bool {
+			b, _ := os.ReadFile(file("arguments"))
+			return m["with-arguments"].State == Ready && string(b) == want
+		})
+	}
 	begin := time.Now()
 	ask("kill", "stubborn")
 	if d := time.Since(begin); d > stopGrace/2 {
 		t.Errorf("kill took %s", d)
 	}
-	for _, q := range []Request{{"stop", "nothing"}, {"stop", "once"}, {"start", "once"}, {"dance", "server"}} {
+	for _, q := range []Request{
+		{Op: "stop", Unit: "nothing"}, {Op: "stop", Unit: "once"}, {Op: "start", Unit: "once"},
+		{Op: "restart", Unit: "once"}, {Op: "restart", Unit: "nothing"}, {Op: "dance", Unit: "server"},
+	} {
 		if _, err := Ask(t.Context(), socket, q); err == nil {
 			t.Errorf("%v was no error", q)
 		}

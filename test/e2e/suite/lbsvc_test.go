@@ -1,0 +1,99 @@
+package suite
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
+)
+
+// lbSvc restarts kube-ovn-controller with its own lb-svc on or off.
+func (c *cluster) lbSvc(t *testing.T, on bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	var flags []string
+	if on {
+		flags = []string{"--enable-lb-svc=true"}
+	}
+	if err := c.Restart(ctx, "kube-ovn-controller", flags...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// kubeOVNService is a Service as Kube-OVN 1.16 serves it: its gateway sends to
+// the target port at the cluster IP, so that the ports must be the same.
+func kubeOVNService(ns, name, ip string) *corev1.Service {
+	svc := lbService(ns, name, port("http", corev1.ProtocolTCP, 8080, "8080"))
+	svc.Spec.LoadBalancerIP = ip
+	return svc
+}
+
+// kubeOVNGateway waits for the Pod of a gateway that Kube-OVN has made.
+func (c *cluster) kubeOVNGateway(t *testing.T, ns, service string) *corev1.Pod {
+	t.Helper()
+	var pod *corev1.Pod
+	eventually(t, 30*time.Second, "Kube-OVN's gateway of "+service, func(ctx context.Context) error {
+		l, err := c.kube.CoreV1().Pods(ns).List(ctx, metav1.ListOptions{LabelSelector: "app=lb-svc-" + service + ",namespace=" + ns + ",service=" + service})
+		if err != nil {
+			return err
+		}
+		if len(l.Items) != 1 {
+			return fmt.Errorf("there are %d Pods", len(l.Items))
+		}
+		pod = &l.Items[0]
+		if pod.Status.Phase != corev1.PodRunning {
+			return fmt.Errorf("it is %s", pod.Status.Phase)
+		}
+		return nil
+	})
+	return pod
+}
+
+// TestKubeOVNsOwnGatewaysServe shows what kube-ovn-ccm lives beside and takes
+// over: the gateways that the real kube-ovn-controller makes.
+func TestKubeOVNsOwnGatewaysServe(t *testing.T) {
+	c.quiet(t)
+	ns := c.namespace(t)
+	c.backends(t, ns, 2)
+	c.scaleController(t, 0)
+	defer c.scaleController(t, 2)
+	c.lbSvc(t, true)
+	defer c.lbSvc(t, false)
+	for name, asked := range map[string]string{"theirs": "", "theirs-static": "172.18.0.118"} {
+		c.create(t, kubeOVNService(ns, name, asked))
+		ip := c.externalIP(t, ns, name, time.Minute)
+		if asked != "" && ip != asked {
+			t.Errorf("%s got %s, want %s", name, ip, asked)
+		}
+		if !netip.MustParsePrefix("172.18.0.0/16").Contains(netip.MustParseAddr(ip)) {
+			t.Errorf("%s got %s, which is not the Subnet's", name, ip)
+		}
+		pod := c.kubeOVNGateway(t, ns, name)
+		if got := pod.Annotations[kubeovn.AnnotationKey(guideAttachment, kubeovn.FieldIPAddress)]; got != ip {
+			t.Errorf("%s shows %s, its gateway Pod has %q", name, ip, got)
+		}
+		for _, host := range []string{onLink, behindRouter} {
+			c.answers(t, 10*time.Second, host, ip+":8080")
+		}
+		c.remove(t, ns, name)
+		eventually(t, time.Minute, "end of Kube-OVN's gateway", func(ctx context.Context) error {
+			d, err := c.kube.AppsV1().Deployments(ns).List(ctx, metav1.ListOptions{LabelSelector: "!" + kubeovn.LabelManagedBy})
+			if err != nil {
+				return err
+			}
+			for _, d := range d.Items {
+				if d.Name == "lb-svc-"+name {
+					return fmt.Errorf("%s is still there", d.Name)
+				}
+			}
+			return nil
+		})
+	}
+}
