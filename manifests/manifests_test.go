@@ -81,6 +81,7 @@ func TestRBACIsWhatIsUsedAndNoMore(t *testing.T) {
 		"configmaps":                      "get list watch create patch delete",
 		"discovery.k8s.io endpointslices": "list watch",
 		"apps deployments":                "get list watch create patch delete",
+		"apps replicasets":                "list watch",
 		"kubeovn.io subnets":              "list watch",
 		"kubeovn.io ips":                  "list watch",
 		"kubeovn.io vips":                 "get list watch create delete patch",

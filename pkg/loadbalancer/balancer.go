@@ -70,6 +70,7 @@ type Deps struct {
 	Dynamic dynamic.Interface // writes NetworkAttachmentDefinitions
 
 	KubeOVN  Network
+	LbSvc    LbSvc
 	Reserver Reserver
 	Routes   Router
 	Recorder record.EventRecorder // component "kube-ovn-ccm"

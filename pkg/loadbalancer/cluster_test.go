@@ -49,6 +49,7 @@ type cluster struct {
 	balancer *Balancer
 	routes   pretendedRoutes
 	slices   []*discoveryv1.EndpointSlice
+	lbSvc    pretendedLbSvc
 
 	services, deployments, pods, configMaps, nodes cache.Indexer
 	nads                                           map[string]*kubeovn.NAD
@@ -64,6 +65,12 @@ type pretendedKubeOVN struct {
 	keep    bool // the Vip does not go when it is released
 	asked   []ipam.Request
 }
+
+// pretendedLbSvc is Kube-OVN's own lb-svc; true is on.
+type pretendedLbSvc bool
+
+func (on *pretendedLbSvc) Synced() bool  { return true }
+func (on *pretendedLbSvc) Enabled() bool { return bool(*on) }
 
 func (k *pretendedKubeOVN) Synced() bool      { return true }
 func (k *pretendedKubeOVN) Missing() []string { return nil }
@@ -168,7 +175,7 @@ func newCluster(t *testing.T, svc *corev1.Service) *cluster {
 		t.Fatal(err)
 	}
 	c.balancer = New(Deps{
-		Config: config, Kube: c.kube, Dynamic: c.dynamic, KubeOVN: c.kubeOVN, Reserver: c.kubeOVN, Routes: &c.routes, Recorder: c.events,
+		Config: config, Kube: c.kube, Dynamic: c.dynamic, KubeOVN: c.kubeOVN, LbSvc: &c.lbSvc, Reserver: c.kubeOVN, Routes: &c.routes, Recorder: c.events,
 		EndpointSlices: func(string, string) []*discoveryv1.EndpointSlice { return c.slices },
 		Services:       corelisters.NewServiceLister(c.services), Deployments: appslisters.NewDeploymentLister(c.deployments),
 		Pods: corelisters.NewPodLister(c.pods), ConfigMaps: corelisters.NewConfigMapLister(c.configMaps), Nodes: corelisters.NewNodeLister(c.nodes),

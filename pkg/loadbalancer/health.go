@@ -34,7 +34,7 @@ func gatewayHealth(w *world, g *gateway) outcome {
 		return cmp.Or(b.CreationTimestamp.Compare(a.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
 	})
 	if len(pods) == 0 {
-		if problem := deploymentProblem(w.deployment); problem != nil {
+		if problem := deploymentProblem(w.deployment, g.paused); problem != nil {
 			return outcome{problem: problem.lasting()}
 		}
 		return outcome{wait: "the gateway Pod"}
@@ -47,12 +47,12 @@ func gatewayHealth(w *world, g *gateway) outcome {
 	return outcome{wait: "gateway Pod " + newest.Name, retryAfter: lookAgain}
 }
 
-// deploymentProblem says why the Deployment has no Pod.
-func deploymentProblem(d *appsv1.Deployment) *Problem {
+// deploymentProblem says why the Deployment, perhaps paused by us, has no Pod.
+func deploymentProblem(d *appsv1.Deployment, paused bool) *Problem {
 	if d == nil {
 		return nil
 	}
-	if d.Spec.Paused {
+	if d.Spec.Paused && !paused {
 		return problemf("GatewayPaused", "Deployment %s is paused: kubectl rollout resume deployment %s", d.Name, d.Name)
 	}
 	for _, c := range d.Status.Conditions {

@@ -63,9 +63,7 @@ func obstacles(w *world) (remove []place, wait string, problem *Problem) {
 		uid, ours := madeFor(p.object)
 		switch {
 		case !ours && p.kind == "Deployment":
-			return nil, "", problemf("ForeignGateway",
-				"Deployment %s in namespace %s is not kube-ovn-ccm's; Kube-OVN makes such a one when it runs with --enable-lb-svc: turn that off and delete the Deployment",
-				p.object.GetName(), w.owner.Namespace)
+			return nil, "", foreignGateway(w.owner.Namespace, p.object.GetName())
 		case !ours:
 			return nil, "", problemf("ForeignObject",
 				"%s %s in namespace %s is not kube-ovn-ccm's, and its name is needed for the Service's gateway: delete or rename it",

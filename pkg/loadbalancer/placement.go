@@ -83,9 +83,4 @@ func (w *world) podSubnets(ports []portBackends) []string {
 }
 
 // placedIn is the Subnet that the gateway which is there was put into.
-func (w *world) placedIn() string {
-	if w.deployment == nil {
-		return ""
-	}
-	return w.deployment.Spec.Template.Annotations[kubeovn.LogicalSwitch]
-}
+func (w *world) placedIn() string { return w.madeAs()[kubeovn.LogicalSwitch] }

@@ -53,7 +53,7 @@ func lostAddress(w *world, c choice, reserved ipam.Result) bool {
 	if reserved.Reason != ipam.ReasonAddressInUse || !reserved.Addrs.IsZero() || w.deployment == nil {
 		return false
 	}
-	made, subnet := madeWith(w.deployment.Spec.Template.Annotations, c)
+	made, subnet := madeWith(w.madeAs(), c)
 	return subnet == c.subnet.Name && slices.ContainsFunc(c.wish.addrs.All(), func(a netip.Addr) bool { return made.Of(a.Is4()) == a })
 }
 
@@ -67,7 +67,8 @@ func hasOtherAddress(w *world, c choice, granted kubeovn.Addrs) bool {
 		return made != granted || subnet != c.subnet.Name
 	}
 	if w.deployment != nil {
-		return other(w.deployment.Spec.Template.Annotations)
+		made := w.madeAs()
+		return made != nil && other(made)
 	}
 	for _, pod := range w.pods {
 		if onLivingNode(pod.Pod, w.nodes) && other(pod.Annotations) {

@@ -1,6 +1,7 @@
 package loadbalancer
 
 import (
+	"maps"
 	"net/netip"
 	"testing"
 	"time"
@@ -15,12 +16,14 @@ import (
 
 func deploymentWith(podAnnotations map[string]string) *appsv1.Deployment {
 	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "lb-svc-test-service", Labels: ownerOf(guideService()).Labels()}}
-	d.Spec.Template.Annotations = podAnnotations
+	d.Spec.Template.Annotations = map[string]string{AnnotationNetworkHash: "12ab"} // on all of ours
+	maps.Copy(d.Spec.Template.Annotations, podAnnotations)
 	return d
 }
 
 func madeAt(ip, subnet string) map[string]string {
 	return map[string]string{
+		AnnotationNetworkHash:                           "12ab",
 		guideProvider + ".kubernetes.io/ip_address":     ip,
 		guideProvider + ".kubernetes.io/logical_switch": subnet,
 		guideProvider + ".kubernetes.io/mac_address":    "00:00:00:00:00:01",
@@ -224,7 +227,7 @@ func TestObstacles(t *testing.T) {
 		"Kube-OVN's own gateway": {
 			world:  func(w *world) { w.deployment = &appsv1.Deployment{ObjectMeta: meta(map[string]string{"app": "x"})} },
 			reason: "ForeignGateway",
-			text:   "Deployment lb-svc-test-service in namespace default is not kube-ovn-ccm's; Kube-OVN makes such a one when it runs with --enable-lb-svc: turn that off and delete the Deployment",
+			text:   "Deployment lb-svc-test-service in namespace default is not kube-ovn-ccm's but a gateway as Kube-OVN makes them with --enable-lb-svc: run \"kube-ovn-ccm migrate\" to take the Service over with its address, or delete the Deployment",
 		},
 		"somebody's ConfigMap": {
 			world:  func(w *world) { w.configMap = &corev1.ConfigMap{ObjectMeta: meta(nil)} },

@@ -33,6 +33,8 @@ type gateway struct {
 	forwarding forwarding
 	placement  placement
 	ports      []spec.Port
+	// paused keeps the Deployment from replacing its Pod.
+	paused bool
 }
 
 func newGateway(w *world, c choice, reserved ipam.Result) *gateway {
@@ -46,6 +48,7 @@ func newGateway(w *world, c choice, reserved ipam.Result) *gateway {
 		mac:        macOf(w, c, reserved),
 		forwarding: c.forwarding,
 		placement:  c.placement,
+		paused:     w.holds(),
 	}
 	var ranges, routers []string
 	for _, addr := range reserved.Addrs.All() {

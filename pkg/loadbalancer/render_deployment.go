@@ -28,10 +28,14 @@ const (
 // while the gateway serves stands in the ConfigMap; what stands here makes a
 // new Pod when it changes.
 func (g *gateway) deployment() *applyapps.DeploymentApplyConfiguration {
+	content := applyapps.DeploymentSpec()
+	if g.paused {
+		content.WithPaused(true)
+	}
 	return applyapps.Deployment(g.name(), g.owner.Namespace).
 		WithLabels(g.labels()).
 		WithOwnerReferences(g.ownerReference()).
-		WithSpec(applyapps.DeploymentSpec().
+		WithSpec(content.
 			WithReplicas(1).
 			WithRevisionHistoryLimit(1).
 			// One Pod at a time has the address. Recreate would wait for

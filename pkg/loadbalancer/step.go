@@ -79,6 +79,9 @@ func (b *Balancer) carryOut(ctx context.Context, w *world, c choice, p plan) (ou
 	if out.problem == nil {
 		out.problem = way.problem()
 	}
+	if out.problem == nil {
+		out.problem = contest(w)
+	}
 	if held > 0 && out.retryAfter == 0 {
 		out.retryAfter = heldRetry
 	}

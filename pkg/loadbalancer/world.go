@@ -25,7 +25,9 @@ type world struct {
 	// synced is false until all of them have been.
 	unreadable []string
 	synced     bool
-	subnets    subnetReader
+	// lbSvcEnabled says that Kube-OVN's own lb-svc is switched on.
+	lbSvcEnabled bool
+	subnets      subnetReader
 	// source is the NetworkAttachmentDefinition that the Service names.
 	source func(a attachment) (*kubeovn.NAD, bool)
 
@@ -149,7 +151,7 @@ func (w *world) request(c choice) ipam.Request {
 func (w *world) sticky(c choice) (had kubeovn.Addrs) {
 	var ips []string
 	if w.deployment != nil {
-		annotation := w.deployment.Spec.Template.Annotations[kubeovn.AnnotationKey(c.attachment.Provider(), kubeovn.FieldIPAddress)]
+		annotation := w.madeAs()[kubeovn.AnnotationKey(c.attachment.Provider(), kubeovn.FieldIPAddress)]
 		ips = strings.Split(annotation, ",")
 	}
 	for _, ingress := range w.service.Status.LoadBalancer.Ingress {

@@ -117,6 +117,7 @@ func (p *Provider) SetInformers(shared informers.SharedInformerFactory) {
 
 	kubeOVN := kubeovn.NewCache(p.clients.dynamic)
 	managed := newManaged(p.clients.kube)
+	theirs := newLbSvc(p.clients.kube)
 	endpoints := newEndpointSlices(shared.Discovery().V1().EndpointSlices())
 	waker := newWaker()
 	router := routes.NewWriter(p.clients.dynamic, kubeOVN, routes.NewLease(p.clients.kube.CoordinationV1()), func(owner kubeovn.Owner) { waker.Wake(owner.Key(), 0) }, nil)
@@ -125,6 +126,7 @@ func (p *Provider) SetInformers(shared informers.SharedInformerFactory) {
 		Kube:           p.clients.kube,
 		Dynamic:        p.clients.dynamic,
 		KubeOVN:        kubeOVN,
+		LbSvc:          theirs,
 		Reserver:       ipam.NewReserver(kubeOVN, p.clients.dynamic, nil),
 		Routes:         router,
 		Recorder:       broadcaster.NewRecorder(scheme.Scheme, v1.EventSource{Component: kubeovn.ManagedBy}),
@@ -137,7 +139,8 @@ func (p *Provider) SetInformers(shared informers.SharedInformerFactory) {
 		SandboxFailure: managed.sandboxes.message,
 		Clock:          clock.RealClock{},
 	})
-	p.services = newServiceView(shared.Core().V1().Services(), p.cfg, p.balancer.StatusLost, append(managed.synced, endpoints.informer.HasSynced)...)
+	p.services = newServiceView(shared.Core().V1().Services(), p.cfg, p.balancer.StatusLost, append(managed.synced, endpoints.informer.HasSynced, theirs.Synced)...)
+	p.services.beside = beside{lbSvc: theirs, deployments: managed.deployments.Lister(), tell: p.balancer.LeaveAlone}
 	p.nodes = nodeView{shared.Core().V1().Nodes()}
 
 	refresher := newRefresher(p.services, p.balancer.Refresh)
@@ -145,9 +148,11 @@ func (p *Provider) SetInformers(shared informers.SharedInformerFactory) {
 	wakeups := &wakeups{view: p.services, waker: waker, balancer: p.balancer, network: kubeOVN, defaultAttachment: p.cfg.DefaultAttachment}
 	managed.listen(wakeups.now)
 	endpoints.listen(wakeups.now)
+	theirs.listen(wakeups.now, wakeups.asking)
 	kubeOVN.OnChange(wakeups.changed)
 
 	managed.start(p.ctx)
+	theirs.start(p.ctx)
 	kubeOVN.Start(p.ctx)
 	go router.Run(p.ctx)
 	go waker.run(p.ctx, refresher.look)

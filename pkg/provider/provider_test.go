@@ -198,7 +198,7 @@ func (l *leader) checkPermissions() {
 		l.must(yaml.Unmarshal([]byte(doc), &role))
 		rules = append(rules, role.Rules...)
 	}
-	byTest := []string{"create services", "update services", "delete pods", "list events"}
+	byTest := []string{"create services", "update services", "update deployments", "delete pods", "delete replicasets", "list events"}
 	for _, action := range slices.Concat(l.Actions(), l.dynamic.Actions()) {
 		resource := action.GetResource().Resource
 		if action.GetSubresource() != "" {

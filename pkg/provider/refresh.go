@@ -57,9 +57,11 @@ func (r *refresher) look(key string) {
 	}
 	svc, err := r.view.shared.Lister().Services(namespace).Get(name)
 	switch {
+	case err == nil && r.view.claimOf(svc) == foreign:
+		r.view.beside.pass(svc, r.view.cfg)
 	case err == nil && svc.DeletionTimestamp != nil:
 		r.queue.AddAfter(key, deletionPause)
-	case err == nil && claimOf(svc, r.view.cfg) == claimed && loadbalancer.HasFinalizer(svc):
+	case err == nil && r.view.claimOf(svc) == claimed && loadbalancer.HasFinalizer(svc):
 		r.queue.Add(key)
 	default:
 		r.view.deliver(key)

@@ -32,6 +32,7 @@ type serviceView struct {
 	cfg    loadbalancer.Config
 	// statusLost reports a Service that does not show what was published.
 	statusLost func(*v1.Service) bool
+	beside     beside
 	// synced holds further informers that must be complete before the
 	// controller begins to work.
 	synced []cache.InformerSynced
@@ -56,7 +57,22 @@ func (v *serviceView) Lister() corelisters.ServiceLister {
 	return &viewLister{shared: v.shared.Lister(), view: v}
 }
 
-func (v *serviceView) show(svc *v1.Service) *v1.Service { return show(svc, v.cfg) }
+func (v *serviceView) show(svc *v1.Service) *v1.Service {
+	if v.claimOf(svc) == foreign {
+		return nil
+	}
+	return show(svc, v.cfg)
+}
+
+// claimOf decides what a Service is to us as things stand with Kube-OVN's own
+// lb-svc.
+func (v *serviceView) claimOf(svc *v1.Service) claim {
+	c := claimOf(svc, v.cfg)
+	if c == claimed && v.beside.left(svc) != nil {
+		return foreign
+	}
+	return c
+}
 
 // claimedServices returns the Services that ask for a load balancer from us.
 func (v *serviceView) claimedServices() []*v1.Service {
@@ -64,18 +80,28 @@ func (v *serviceView) claimedServices() []*v1.Service {
 	if err != nil {
 		return nil // cannot be: the lister reads memory
 	}
-	return slices.DeleteFunc(all, func(svc *v1.Service) bool { return claimOf(svc, v.cfg) != claimed })
+	return slices.DeleteFunc(all, func(svc *v1.Service) bool { return v.claimOf(svc) != claimed })
+}
+
+// askingKeys returns the keys of the Services that ask for a load balancer from
+// us, whether they are to get one or are left to Kube-OVN.
+func (v *serviceView) askingKeys() []string {
+	return v.keys(func(svc *v1.Service) bool { return claimOf(svc, v.cfg) == claimed })
 }
 
 // shownKeys returns the keys of all Services that the controller sees.
 func (v *serviceView) shownKeys() []string {
+	return v.keys(func(svc *v1.Service) bool { return v.claimOf(svc) != foreign })
+}
+
+func (v *serviceView) keys(of func(*v1.Service) bool) []string {
 	all, err := v.shared.Lister().List(labels.Everything())
 	if err != nil {
 		return nil // cannot be: the lister reads memory
 	}
 	var keys []string
 	for _, svc := range all {
-		if claimOf(svc, v.cfg) != foreign {
+		if of(svc) {
 			keys = append(keys, svc.Namespace+"/"+svc.Name)
 		}
 	}
@@ -148,6 +174,8 @@ func (h *viewHandler) OnAdd(obj any, isInInitialList bool) {
 	if svc, ok := obj.(*v1.Service); ok {
 		if shown := h.view.show(svc); shown != nil {
 			h.next.OnAdd(shown, isInInitialList)
+		} else {
+			h.view.beside.pass(svc, h.view.cfg)
 		}
 	}
 }
@@ -161,6 +189,7 @@ func (h *viewHandler) OnUpdate(oldObj, newObj any) {
 	before, after := h.view.show(oldSvc), h.view.show(newSvc)
 	switch {
 	case before == nil && after == nil:
+		h.view.beside.pass(newSvc, h.view.cfg)
 	case before == nil:
 		h.next.OnAdd(after, false)
 	case after == nil:
@@ -179,6 +208,8 @@ func (h *viewHandler) OnDelete(obj any) {
 	if svc, ok := obj.(*v1.Service); ok {
 		if shown := h.view.show(svc); shown != nil {
 			h.gone(shown)
+		} else {
+			h.view.beside.forget(svc)
 		}
 	}
 }

@@ -49,6 +49,13 @@ type wakeups struct {
 // now wakes one Service.
 func (w *wakeups) now(key string) { w.waker.Wake(key, 0) }
 
+// asking wakes all Services that ask for a load balancer.
+func (w *wakeups) asking() {
+	for _, key := range w.view.askingKeys() {
+		w.now(key)
+	}
+}
+
 // changed wakes the Services that a change in Kube-OVN or multus concerns.
 func (w *wakeups) changed(c kubeovn.Change) {
 	for _, key := range concerned(c, w.freed(c), users{All: w.all, Pending: w.pending}, w.network) {
