@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
 )
@@ -56,18 +59,16 @@ func (c *cluster) kubeOVNGateway(t *testing.T, ns, service string) *corev1.Pod {
 	return pod
 }
 
-// TestKubeOVNsOwnGatewaysServe shows what kube-ovn-ccm lives beside and takes
-// over: the gateways that the real kube-ovn-controller makes.
+// TestKubeOVNsOwnGatewaysServe shows what kube-ovn-ccm lives beside: the
+// gateways that the real kube-ovn-controller makes. It keeps its hands off them.
 func TestKubeOVNsOwnGatewaysServe(t *testing.T) {
 	c.quiet(t)
 	ns := c.namespace(t)
 	c.backends(t, ns, 2)
-	c.scaleController(t, 0)
-	defer c.scaleController(t, 2)
 	c.lbSvc(t, true)
 	defer c.lbSvc(t, false)
 	for name, asked := range map[string]string{"theirs": "", "theirs-static": "172.18.0.118"} {
-		c.create(t, kubeOVNService(ns, name, asked))
+		uid := c.create(t, kubeOVNService(ns, name, asked)).UID
 		ip := c.externalIP(t, ns, name, time.Minute)
 		if asked != "" && ip != asked {
 			t.Errorf("%s got %s, want %s", name, ip, asked)
@@ -82,18 +83,45 @@ func TestKubeOVNsOwnGatewaysServe(t *testing.T) {
 		for _, host := range []string{onLink, behindRouter} {
 			c.answers(t, 10*time.Second, host, ip+":8080")
 		}
+		c.warned(t, ns, name, "KubeOVNLbSvcEnabled")
+		consistently(t, 3*time.Second, "hands off "+name, func(ctx context.Context) error {
+			return c.leftAlone(ctx, ns, name, uid, "KubeOVNLbSvcEnabled")
+		})
 		c.remove(t, ns, name)
 		eventually(t, time.Minute, "end of Kube-OVN's gateway", func(ctx context.Context) error {
-			d, err := c.kube.AppsV1().Deployments(ns).List(ctx, metav1.ListOptions{LabelSelector: "!" + kubeovn.LabelManagedBy})
-			if err != nil {
-				return err
+			_, err := c.kube.AppsV1().Deployments(ns).Get(ctx, "lb-svc-"+name, metav1.GetOptions{})
+			if apierrors.IsNotFound(err) {
+				return nil
 			}
-			for _, d := range d.Items {
-				if d.Name == "lb-svc-"+name {
-					return fmt.Errorf("%s is still there", d.Name)
-				}
-			}
-			return nil
+			return fmt.Errorf("it is still there: %w", err)
 		})
 	}
+}
+
+// leftAlone complains of everything that kube-ovn-ccm did to a Service but one
+// Warning Event for each of the reasons.
+func (c *cluster) leftAlone(ctx context.Context, ns, name string, uid types.UID, reasons ...string) error {
+	svc, err := c.kube.CoreV1().Services(ns).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	if len(svc.Finalizers) > 0 || len(svc.Status.Conditions) > 0 {
+		return fmt.Errorf("it has the finalizers %v and the conditions %v", svc.Finalizers, svc.Status.Conditions)
+	}
+	told, err := c.warnings(ctx, ns, name)
+	if err != nil {
+		return err
+	}
+	var got []string
+	for _, e := range told {
+		got = append(got, e.Reason)
+		if e.Count > 1 {
+			return fmt.Errorf("%s was told %d times", e.Reason, e.Count)
+		}
+	}
+	slices.Sort(got)
+	if slices.Sort(reasons); !slices.Equal(got, reasons) {
+		return fmt.Errorf("it was told %v, want %v", got, reasons)
+	}
+	return c.nothingLeft(ctx, uid)
 }
