@@ -22,10 +22,14 @@ type beside struct {
 // is on it before anything is made, and if somebody takes that off, our
 // gateway tells.
 func (b beside) left(svc *v1.Service) *loadbalancer.Problem {
-	if b.lbSvc == nil || loadbalancer.FinalizedByUs(svc) || b.made(svc) {
+	if b.lbSvc == nil {
 		return nil
 	}
-	return loadbalancer.KubeOVNs(svc, b.lbSvc.Enabled(), b.lbSvc.hasGateway(svc))
+	why := loadbalancer.KubeOVNs(svc, b.lbSvc.Enabled(), b.lbSvc.hasGateway(svc))
+	if why == nil || loadbalancer.FinalizedByUs(svc) || b.made(svc) {
+		return nil
+	}
+	return why
 }
 
 // made reports whether there is a gateway of ours for a Service.
