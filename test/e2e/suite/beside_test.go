@@ -109,6 +109,56 @@ func TestAServedServiceOutlivesKubeOVNsLbSvc(t *testing.T) {
 	}
 }
 
+// TestAGatewayThatKubeOVNChangedWhileWeWereAwayIsPutRight: kube-ovn-controller
+// has its own lb-svc on and finds a gateway of ours that nobody looks after.
+func TestAGatewayThatKubeOVNChangedWhileWeWereAwayIsPutRight(t *testing.T) {
+	c.quiet(t)
+	const ip = "172.18.0.119"
+	ns := c.namespace(t)
+	c.backends(t, ns, 2)
+	svc := lbService(ns, "changed")
+	svc.Spec.LoadBalancerIP = ip
+	c.create(t, svc)
+	c.externalIP(t, ns, "changed", 30*time.Second)
+	c.settled(t, ns, "changed")
+	deployment := func(ctx context.Context, is func(*appsv1.Deployment) error) error {
+		d, err := c.kube.AppsV1().Deployments(ns).Get(ctx, "lb-svc-changed", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		return is(d)
+	}
+	before := must(c.kube.AppsV1().Deployments(ns).Get(t.Context(), "lb-svc-changed", metav1.GetOptions{}))(t)
+
+	c.scaleController(t, 0)
+	back := func() { c.scaleController(t, 2) }
+	defer func() { back() }()
+	c.lbSvc(t, true)
+	defer c.lbSvc(t, false)
+	eventually(t, time.Minute, "Kube-OVN's change of the Deployment", func(ctx context.Context) error {
+		return deployment(ctx, func(d *appsv1.Deployment) error {
+			if got := d.Spec.Template.Annotations[kubeovn.Networks]; got != "kube-system/lb-svc-attachment" {
+				return fmt.Errorf("its Pods would be attached to %q", got)
+			}
+			return nil
+		})
+	})
+	time.Sleep(5 * time.Second) // until its rollout has come as far as it can
+	start := time.Now()
+	back()
+	back = func() {}
+	c.answers(t, time.Minute, onLink, ip+":80")
+	t.Logf("traffic again %s after kube-ovn-ccm was started", time.Since(start).Round(100*time.Millisecond))
+	c.sameAddress(t, ns, "changed", ip)
+	eventually(t, 30*time.Second, "the Deployment paused", func(ctx context.Context) error {
+		return deployment(ctx, func(d *appsv1.Deployment) error { return contested(d, true) })
+	})
+	c.settled(t, ns, "changed")
+	if now := must(c.kube.AppsV1().Deployments(ns).Get(t.Context(), "lb-svc-changed", metav1.GetOptions{}))(t); now.UID != before.UID {
+		t.Error("the Deployment was made anew")
+	}
+}
+
 // contested complains unless a Deployment of ours is paused or not, with our
 // own template.
 func contested(d *appsv1.Deployment, paused bool) error {
