@@ -65,16 +65,21 @@ func (b *Balancer) LeaveAlone(svc *corev1.Service, why *Problem) {
 func (w *world) contested() bool { return w.lbSvcEnabled && lbsvc.Serves(w.service) }
 
 // holds reports whether the Deployment is to be paused, so that no template of
-// Kube-OVN's replaces the Pod that serves. That must not stop a rollout on its
-// way, but goes on when it has begun. A paused Deployment still replaces Pods
-// that end.
+// Kube-OVN's replaces the Pod that serves. That begins when a rollout of our
+// template is done, and goes on unless a Pod of another one is there all the
+// same. A paused Deployment still replaces Pods that end.
 func (w *world) holds() bool {
 	d := w.deployment
 	if d == nil || !w.contested() {
 		return false
 	}
+	for _, pod := range w.pods {
+		if pod.DeletionTimestamp == nil && !rendered(pod.Annotations) {
+			return false
+		}
+	}
 	done := d.Status.ObservedGeneration >= d.Generation && d.Status.UpdatedReplicas == 1 && d.Status.Replicas == 1
-	return d.Spec.Paused || done
+	return d.Spec.Paused || done && rendered(d.Spec.Template.Annotations)
 }
 
 // contest tells of a Service that is served although Kube-OVN would do it, too.

@@ -165,6 +165,34 @@ func TestADisturbedGatewayKeepsItsAddress(t *testing.T) {
 	}
 }
 
+// TestAPodOfAnotherTemplateIsReplaced: kube-ovn-controller was so much quicker
+// that the rollout of its template is done.
+func TestAPodOfAnotherTemplateIsReplaced(t *testing.T) {
+	for sentence, held := range map[string]bool{"before it is held": false, "though it is held": true} {
+		t.Run(sentence, func(t *testing.T) {
+			c := serving(t)
+			c.rolledOut()
+			if held {
+				c.lbSvc = true
+				c.wantShown("172.18.0.18", "held")
+				c.wantTemplate(true, "held")
+			}
+			c.disturb()
+			c.stopPod()
+			c.runPod()
+			c.rolledOut()
+			c.lbSvc = true
+			c.wantShown("172.18.0.18", "disturbed")
+			c.wantTemplate(false, "disturbed")
+			c.stopPod()
+			c.runPod()
+			c.rolledOut()
+			c.wantShown("172.18.0.18", "put right")
+			c.wantTemplate(true, "put right")
+		})
+	}
+}
+
 func TestAServiceThatKubeOVNDoesNotServeIsNoneOfItsBusiness(t *testing.T) {
 	svc := guideService()
 	class := Class
