@@ -13,45 +13,56 @@ import (
 	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
 )
 
+// TestWhatKubeOVNHasNotServedIsTakenOn switches Kube-OVN's own lb-svc off beside
+// a Service for which it has made nothing.
+func TestWhatKubeOVNHasNotServedIsTakenOn(t *testing.T) {
+	c.quiet(t)
+	ns := c.namespace(t)
+	c.backends(t, ns, 2)
+	c.lbSvc(t, true)
+	defer c.lbSvc(t, false)
+	if err := c.Stop(t.Context(), "kube-ovn-controller"); err != nil {
+		t.Fatal(err)
+	}
+	uid := c.create(t, lbService(ns, "waiting")).UID
+	c.warned(t, ns, "waiting", "KubeOVNLbSvcEnabled")
+	if err := c.leftAlone(t.Context(), ns, "waiting", uid, "KubeOVNLbSvcEnabled"); err != nil {
+		t.Error(err)
+	}
+	c.lbSvc(t, false)
+	ip := c.externalIP(t, ns, "waiting", time.Minute)
+	c.answers(t, 10*time.Second, onLink, ip+":80")
+	c.sameAddress(t, ns, "waiting", ip)
+}
+
 // TestWhatKubeOVNLetsGoIsTakenOn switches Kube-OVN's own lb-svc off beside a
-// Service that it serves and one for which it has made nothing.
+// Service that it serves, and removes its gateway.
 func TestWhatKubeOVNLetsGoIsTakenOn(t *testing.T) {
 	c.quiet(t)
 	ns := c.namespace(t)
 	c.backends(t, ns, 2)
 	c.lbSvc(t, true)
 	defer c.lbSvc(t, false)
-	theirs := c.create(t, kubeOVNService(ns, "theirs", "")).UID
+	uid := c.create(t, kubeOVNService(ns, "theirs", "")).UID
 	ip := c.externalIP(t, ns, "theirs", time.Minute)
 	c.kubeOVNGateway(t, ns, "theirs")
+	c.settledTheirs(t, ns, "theirs")
 	c.answers(t, 10*time.Second, onLink, ip+":8080")
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	if err := c.Stop(ctx, "kube-ovn-controller"); err != nil {
-		t.Fatal(err)
-	}
-	waiting := c.create(t, lbService(ns, "waiting")).UID
-	c.warned(t, ns, "waiting", "KubeOVNLbSvcEnabled")
-	if err := c.leftAlone(ctx, ns, "waiting", waiting, "KubeOVNLbSvcEnabled"); err != nil {
-		t.Error(err)
-	}
 
 	c.lbSvc(t, false)
-	free := c.externalIP(t, ns, "waiting", 30*time.Second)
-	c.answers(t, 5*time.Second, onLink, free+":80")
 	c.warned(t, ns, "theirs", "ForeignGateway")
-	if err := c.leftAlone(ctx, ns, "theirs", theirs, "ForeignGateway", "KubeOVNLbSvcEnabled"); err != nil {
+	if err := c.leftAlone(t.Context(), ns, "theirs", uid, "ForeignGateway", "KubeOVNLbSvcEnabled"); err != nil {
 		t.Error(err)
 	}
-	c.answers(t, 5*time.Second, onLink, ip+":8080")
+	c.answers(t, 10*time.Second, onLink, ip+":8080")
 
-	if err := c.kube.AppsV1().Deployments(ns).Delete(ctx, "lb-svc-theirs", metav1.DeleteOptions{}); err != nil {
+	if err := c.kube.AppsV1().Deployments(ns).Delete(t.Context(), "lb-svc-theirs", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	pod := c.gatewayPod(t, ns, "theirs")
 	c.condition(t, ns, "theirs", metav1.ConditionTrue, "Serving")
 	c.sameAddress(t, ns, "theirs", ip)
-	c.answers(t, 5*time.Second, onLink, ip+":8080")
+	c.answers(t, 10*time.Second, onLink, ip+":8080")
 	t.Logf("gateway Pod %s has the address that Kube-OVN's had", pod.Name)
 }
 

@@ -59,6 +59,28 @@ func (c *cluster) kubeOVNGateway(t *testing.T, ns, service string) *corev1.Pod {
 	return pod
 }
 
+// settledTheirs waits until Kube-OVN has done what it does to its gateway after
+// each change of the Service, its own changes included: it switches ARP off for a
+// while, and a kube-ovn-controller that is ended just then leaves it off.
+func (c *cluster) settledTheirs(t *testing.T, ns, service string) {
+	t.Helper()
+	var version string
+	var since time.Time
+	eventually(t, time.Minute, "peace at "+service, func(ctx context.Context) error {
+		svc, err := c.kube.CoreV1().Services(ns).Get(ctx, service, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if svc.ResourceVersion != version {
+			version, since = svc.ResourceVersion, time.Now()
+		}
+		if quiet := time.Since(since); quiet < 5*time.Second {
+			return fmt.Errorf("it was changed %s ago", quiet.Round(time.Second))
+		}
+		return nil
+	})
+}
+
 // TestKubeOVNsOwnGatewaysServe shows what kube-ovn-ccm lives beside: the
 // gateways that the real kube-ovn-controller makes. It keeps its hands off them.
 func TestKubeOVNsOwnGatewaysServe(t *testing.T) {
