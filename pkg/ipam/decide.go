@@ -16,8 +16,11 @@ type input struct {
 	// Subnet, in words; empty: nobody that is known.
 	holder    func(netip.Addr) string
 	lastGrant time.Time
-	now       time.Time
-	wait      wait
+	// renewed is when the Service's Vip was last made anew because Kube-OVN had
+	// lost its addresses; zero: not within memory.
+	renewed time.Time
+	now     time.Time
+	wait    wait
 }
 
 // bothFamilies are the arguments of all that is asked by family: IPv4, IPv6.
@@ -28,7 +31,9 @@ type op int
 const (
 	opNone op = iota
 	opCreate
-	opDelete
+	opDelete // a Vip that holds nothing
+	opRenew  // a Vip whose addresses Kube-OVN has lost
+	opGuard  // write into the Vip what a restart of Kube-OVN is to restore
 )
 
 // action is what a decision asks for: at most one write, and what to answer
@@ -36,7 +41,7 @@ const (
 type action struct {
 	op     op
 	want   kubeovn.Addrs // for opCreate; where there is none, Kube-OVN picks
-	why    string        // for opDelete, for the log
+	why    string        // for opDelete and opRenew, for the log
 	result Result
 	wait   wait
 }
@@ -46,8 +51,12 @@ func decide(in input) action {
 	in.request.Wish = kubeovn.Addrs{}.With(in.request.Wish.All()...)
 	in.request.Sticky = kubeovn.Addrs{}.With(in.request.Sticky.All()...)
 	waitsFor := in.request.Subnet.Name + " " + in.request.Wish.String()
-	if in.vip != nil && in.vip.DeletionTimestamp != nil {
+	switch lost := in.lost(); {
+	case in.vip == nil:
+	case in.vip.DeletionTimestamp != nil:
 		waitsFor = "withdrawal"
+	case !lost.IsZero():
+		waitsFor = "return of " + lost.String()
 	}
 	in.wait = in.wait.forRequest(waitsFor)
 	if in.vip == nil {
@@ -122,8 +131,14 @@ func asksFor(spec string, want, wish netip.Addr) bool {
 // decideHeld: there is a Vip that holds addresses.
 func decideHeld(in input, held kubeovn.Addrs) action {
 	a := action{result: Result{State: Granted}}
-	if !satisfies(in.request, in.vip.Subnet, held) {
+	switch {
+	case !satisfies(in.request, in.vip.Subnet, held):
 		a = decideMove(in, held)
+	case !in.lost().IsZero():
+		a = decideLost(in)
+	}
+	if a.op == opNone && !a.result.MustMove && !guarded(in.vip) {
+		a = guard(in.vip, a)
 	}
 	a.result.Addrs, a.result.MAC = held, in.vip.MAC
 	return a

@@ -98,6 +98,7 @@ func mine(wanted, granted string, edit ...func(*kubeovn.Vip)) *kubeovn.Vip {
 	if granted != "" {
 		v.MAC = "00:00:00:0a:0b:0c"
 		v.Finalizers = []string{kubeovn.Finalizer}
+		v.Restored = v.Addrs().String()
 	}
 	for _, e := range edit {
 		e(v)
@@ -124,4 +125,17 @@ func deleting(v *kubeovn.Vip) {
 	v.Finalizers = []string{kubeovn.Finalizer}
 }
 
+// unguarded is a Vip as Kube-OVN has granted it.
+func unguarded(v *kubeovn.Vip) { v.Restored = v.V4 }
+
 func foreign(v *kubeovn.Vip) { v.Labels = map[string]string{"app": "x"} }
+
+// using is what the Subnet's status says to be given out, "v4" ranges, then "v6".
+func using(v4, v6 string) func(*kubeovn.Subnet) {
+	return func(s *kubeovn.Subnet) {
+		s.V4Using, s.V6Using = kubeovn.ParseRanges([]string{v4}), kubeovn.ParseRanges([]string{v6})
+	}
+}
+
+// nobody holds anything.
+func nobody(netip.Addr) string { return "" }

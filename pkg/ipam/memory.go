@@ -1,6 +1,8 @@
 package ipam
 
 import (
+	"time"
+
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
@@ -15,6 +17,8 @@ type memory struct {
 	addrs kubeovn.Addrs
 	// moves is set while a release is not the end: another Vip follows.
 	moves bool
+	// renewed is when the Vip was last made anew for the same addresses.
+	renewed time.Time
 }
 
 // recall notes what the Vip holds and returns the request with the addresses
@@ -24,10 +28,26 @@ func (r *Reserver) recall(req Request, vip *kubeovn.Vip) Request {
 	defer r.mu.Unlock()
 	uid := req.Owner.UID
 	if vip != nil && ownedBy(vip, req.Owner) && !vip.Addrs().IsZero() {
-		r.had[uid] = memory{addrs: vip.Addrs(), moves: vip.DeletionTimestamp != nil}
+		r.had[uid] = memory{addrs: vip.Addrs(), moves: vip.DeletionTimestamp != nil, renewed: r.had[uid].renewed}
 	}
 	req.Sticky = r.had[uid].addrs.With(req.Sticky.All()...)
 	return req
+}
+
+// renews notes that the Service's Vip has been deleted to ask for the same anew.
+func (r *Reserver) renews(uid types.UID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.had[uid]
+	m.renewed = r.now()
+	r.had[uid] = m
+}
+
+// renewed returns when the Service's Vip was last made anew.
+func (r *Reserver) renewed(uid types.UID) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.had[uid].renewed
 }
 
 // moves notes that the Service's Vip is to be released and made anew.

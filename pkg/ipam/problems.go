@@ -54,20 +54,10 @@ func reserved(s *kubeovn.Subnet, cidr netip.Prefix, addr netip.Addr) string {
 		return "gateway"
 	case ends && addr == cidr.Addr():
 		return first
-	case ends && addr == lastOf(cidr):
+	case ends && addr == kubeovn.RangeOf(cidr).Last:
 		return last
 	}
 	return ""
-}
-
-// lastOf returns the last address of a range.
-func lastOf(p netip.Prefix) netip.Addr {
-	raw := p.Addr().AsSlice()
-	for bit := p.Bits(); bit < 8*len(raw); bit++ {
-		raw[bit/8] |= 0x80 >> (bit % 8)
-	}
-	last, _ := netip.AddrFromSlice(raw)
-	return last
 }
 
 // ranges names the ranges of a Subnet for people.

@@ -28,8 +28,8 @@ func TestDecideConverges(t *testing.T) {
 		case w.moves > 1:
 			t.Fatalf("seed %d: moved %d times", seed, w.moves)
 		case r.State == Granted:
-			if !w.fits(r.Addrs) || r.Addrs != w.vip.Addrs() {
-				t.Fatalf("seed %d: granted %+v with %+v", seed, r, w.vip)
+			if !w.fits(r.Addrs) || r.Addrs != w.vip.Addrs() || w.book.With(r.Addrs.All()...) != w.book {
+				t.Fatalf("seed %d: granted %+v with %+v, and Kube-OVN has %s", seed, r, w.vip, w.book)
 			}
 		case r.State == Refused:
 			if !w.refused() {

@@ -74,6 +74,7 @@ func (r *Reserver) Reserve(ctx context.Context, req Request) (Result, error) {
 		vip:       vip,
 		holder:    func(addr netip.Addr) string { return r.holder(req, addr) },
 		lastGrant: r.cache.LastGrant(),
+		renewed:   r.renewed(req.Owner.UID),
 		now:       r.now(),
 		wait:      r.wait(req.Owner.UID),
 	})
@@ -90,6 +91,13 @@ func (r *Reserver) Reserve(ctx context.Context, req Request) (Result, error) {
 	case opDelete:
 		log.V(3).Info("Deleting a pending Vip", "reason", a.why)
 		err = r.delete(ctx, vip)
+	case opRenew:
+		log.Info("Asking Kube-OVN for addresses anew", "addresses", vip.Addrs(), "reason", a.why)
+		if err = r.delete(ctx, vip); err == nil {
+			r.renews(req.Owner.UID)
+		}
+	case opGuard:
+		err = r.guard(ctx, vip)
 	}
 	if errors.Is(err, errStale) {
 		// What the cache will tell next decides.
@@ -149,7 +157,7 @@ func (r *Reserver) delete(ctx context.Context, vip *kubeovn.Vip) error {
 		return errStale
 	}
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("deleting the pending Vip %s: %w", vip.Name, err)
+		return fmt.Errorf("deleting Vip %s, which is to be made anew: %w", vip.Name, err)
 	}
 	return nil
 }

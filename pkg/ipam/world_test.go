@@ -22,6 +22,8 @@ type world struct {
 	subnet    *kubeovn.Subnet
 	vip       *kubeovn.Vip
 	others    map[netip.Addr]bool // addresses that others hold
+	book      kubeovn.Addrs       // what Kube-OVN's IPAM has for the Vip
+	renewed   time.Time           // when the Vip was last made anew
 	needs     kubeovn.Families
 	wish      kubeovn.Addrs
 	sticky    kubeovn.Addrs
@@ -41,7 +43,7 @@ func (w *world) request() Request {
 func (w *world) decide() action {
 	return decide(input{
 		request: w.request(),
-		vip:     w.vip, now: w.now, lastGrant: w.lastGrant, wait: w.wait,
+		vip:     w.vip, now: w.now, lastGrant: w.lastGrant, wait: w.wait, renewed: w.renewed,
 		holder: func(a netip.Addr) string {
 			if w.others[a] {
 				return "Pod a/b"
@@ -67,6 +69,14 @@ func (w *world) step() {
 			w.t.Fatalf("deletes %+v", w.vip)
 		}
 		w.vip = nil
+	case opRenew:
+		if w.vip.DeletionTimestamp != nil || w.vip.Addrs() == w.book {
+			w.t.Fatalf("makes %+v anew, which is in order: %+v", w.vip, w.subnet)
+		}
+		w.renewed = w.now
+		w.release()
+	case opGuard:
+		w.change(func(v *kubeovn.Vip) { v.Restored = v.Addrs().String() })
 	}
 	switch r := a.result; {
 	case r.MustMove:
@@ -139,6 +149,8 @@ func (w *world) refused() bool {
 			return true
 		case w.needs.Of(v4) && !has, has && !wish.IsValid() && !w.free(v4).IsValid():
 			return true
+		case has && !wish.IsValid() && w.left(v4) == 0 && !w.vip.Addrs().Of(v4).IsValid():
+			return true // Kube-OVN has given the last one to a Vip that did not ask for it
 		}
 	}
 	return false
@@ -151,7 +163,7 @@ func (w *world) kubeOVN() {
 	}
 	switch {
 	case w.vip.DeletionTimestamp != nil:
-		w.vip, w.lastGrant = nil, w.now
+		w.vip, w.lastGrant, w.book = nil, w.now, kubeovn.Addrs{}
 	case !w.granted():
 		w.grant()
 	}
@@ -182,7 +194,12 @@ func (w *world) grant() {
 			give = give.With(a)
 		}
 	}
+	w.book = give
 	w.vip.MAC, w.lastGrant = "00:00:00:00:00:01", w.now
+	w.vip.Restored = ""
+	if give.V4.IsValid() {
+		w.vip.Restored = give.V4.String()
+	}
 	w.vip.Finalizers = []string{kubeovn.Finalizer}
 	if give.V4.IsValid() {
 		w.vip.V4, w.vip.WantV4 = give.V4.String(), give.V4.String()
@@ -210,11 +227,48 @@ func (w *world) free(v4 bool) netip.Addr {
 	return netip.Addr{}
 }
 
+// restart lets Kube-OVN forget what it does not find written down.
+func (w *world) restart() {
+	w.book = kubeovn.Addrs{}
+	if w.vip == nil || !w.granted() {
+		return
+	}
+	restored, _ := kubeovn.ParseAddrs(w.vip.Restored)
+	for _, a := range restored.All() {
+		if w.others[a] {
+			return // both or none
+		}
+	}
+	w.book = restored
+	if _, dual := w.subnet.CIDR(false); dual && restored.V4.IsValid() && !restored.V6.IsValid() {
+		w.book = w.book.With(w.free(false))
+	}
+}
+
+// change replaces the Vip, which readers share.
+func (w *world) change(edit func(*kubeovn.Vip)) {
+	v := *w.vip
+	edit(&v)
+	w.vip = &v
+}
+
 // count lets Kube-OVN write the Subnet's status.
 func (w *world) count() {
 	s := *w.subnet
 	s.V4Available, s.V6Available = w.left(true), w.left(false)
+	s.V4Using, s.V6Using = w.using(true), w.using(false)
 	w.subnet = &s
+}
+
+// using is what the IPAM has given out of a family.
+func (w *world) using(v4 bool) kubeovn.Ranges {
+	out := kubeovn.Ranges{}
+	for n := range 9 {
+		if a := nth(v4, n); w.others[a] || w.book.Of(v4) == a {
+			out = append(out, kubeovn.Range{First: a, Last: a})
+		}
+	}
+	return out
 }
 
 func (w *world) left(v4 bool) float64 {
@@ -224,7 +278,7 @@ func (w *world) left(v4 bool) float64 {
 	n := 0.0
 	for i := 2; i < 7; i++ {
 		a := nth(v4, i)
-		if !w.others[a] && (w.vip == nil || w.vip.Addrs().Of(v4) != a) {
+		if !w.others[a] && w.book.Of(v4) != a {
 			n++
 		}
 	}
@@ -260,13 +314,15 @@ func (w *world) event() {
 		w.wish = w.wish.With(any())
 	case 3, 4, 5:
 		v4, n := w.rng.IntN(2) == 0, 2+w.rng.IntN(5)
-		if a := nth(v4, n); w.vip == nil || w.vip.Addrs().Of(v4) != a {
+		if a := nth(v4, n); w.book.Of(v4) != a {
 			w.others[a] = true
 		}
 	case 6:
 		delete(w.others, any())
 	case 7:
-		w.up = !w.up
+		if w.up = !w.up; w.up {
+			w.restart()
+		}
 	case 8:
 		w.release()
 	case 9:
@@ -300,15 +356,19 @@ func history(t *testing.T, seed uint64) *world {
 			w.step()
 		}
 	}
-	w.up = true
-	w.moves = 0
+	if !w.up {
+		w.up = true
+		w.restart()
+	}
+	w.moves, w.renewed = 0, time.Time{}
+	w.count()
 	return w
 }
 
 // settle lets the caller and Kube-OVN work while nothing else changes.
 func (w *world) settle() {
-	for range 40 {
-		w.now = w.now.Add(100 * time.Millisecond)
+	for range 60 {
+		w.now = w.now.Add(200 * time.Millisecond)
 		w.step()
 		w.kubeOVN()
 	}

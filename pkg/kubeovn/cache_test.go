@@ -209,7 +209,7 @@ func TestCacheTellsOfChanges(t *testing.T) {
 		}
 	}
 	// What is not kept is not told: the next change told is the last of these.
-	for _, rest := range []string{`"metadata":{"annotations":{"x":"y"}},"spec":{"provider":"p","gateway":"10.0.0.1"},"status":{"v4availableIPs":3,"v4usingIPs":7}`,
+	for _, rest := range []string{`"metadata":{"annotations":{"x":"y"}},"spec":{"provider":"p","gateway":"10.0.0.1"},"status":{"v4availableIPs":3,"mcastQuerierIP":"10.0.0.7"}`,
 		`"spec":{"provider":"q"}`} {
 		if err := put(subnets, "Subnet", "a", rest)(); err != nil {
 			t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"unique"
@@ -26,6 +27,9 @@ func decodeSubnet(u *unstructured.Unstructured) *Subnet {
 		V4Available: number(u, "status", "v4availableIPs"),
 		V6Available: number(u, "status", "v6availableIPs"),
 	}
+	if !s.IsOVN() { // elsewhere they are long, and of no use
+		s.V4Using, s.V6Using = using(u, "v4"), using(u, "v6")
+	}
 	if !isReady(u) {
 		// Kube-OVN writes zeros before it has counted.
 		s.V4Available, s.V6Available = unlessZero(s.V4Available), unlessZero(s.V6Available)
@@ -42,6 +46,22 @@ func decodeSubnet(u *unstructured.Unstructured) *Subnet {
 		}
 	}
 	return s
+}
+
+// using reads what a Subnet's status says to be given out of one family. A
+// number without ranges is a Subnet whose IPAM holds nothing of what is there.
+func using(u *unstructured.Unstructured, family string) Ranges {
+	list := text(u, "status", family+"usingIPrange")
+	if list == "" && number(u, "status", family+"usingIPs") <= 0 {
+		return nil
+	}
+	return append(Ranges{}, ParseRanges(split(list))...)
+}
+
+// withoutV6 takes out of status.v4ip the IPv6 address that may stand there
+// beside the IPv4 address, for Kube-OVN to book it again when it restarts.
+func withoutV6(list string) string {
+	return strings.Join(slices.DeleteFunc(split(list), func(part string) bool { return strings.Contains(part, ":") }), ",")
 }
 
 // isReady reports whether an object has the condition Ready.
@@ -68,9 +88,10 @@ func decodeVip(u *unstructured.Unstructured) *Vip {
 		Subnet:     text(u, "spec", "subnet"),
 		WantV4:     text(u, "spec", "v4ip"),
 		WantV6:     text(u, "spec", "v6ip"),
-		V4:         text(u, "status", "v4ip"),
+		V4:         withoutV6(text(u, "status", "v4ip")),
 		V6:         text(u, "status", "v6ip"),
 		MAC:        text(u, "status", "mac"),
+		Restored:   text(u, "status", "v4ip"),
 		Asked:      u.GetAnnotations()[AnnotationAsked],
 	}
 	v.Labels = u.GetLabels()

@@ -132,7 +132,7 @@ func TestDecodeVipIPAndNAD(t *testing.T) {
 	created := metav1.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
 	want := &Vip{
 		ObjectMeta: metav1.ObjectMeta{Name: "lb-1", UID: "u", ResourceVersion: "9", Labels: map[string]string{"a": "b"}, Finalizers: []string{"f"}, CreationTimestamp: created},
-		Subnet:     "s", WantV4: "10.0.0.9", V4: "10.0.0.9", MAC: "00:00:00:00:00:01", Asked: "10.0.0.9",
+		Subnet:     "s", WantV4: "10.0.0.9", V4: "10.0.0.9", Restored: "10.0.0.9", MAC: "00:00:00:00:00:01", Asked: "10.0.0.9",
 	}
 	if d := cmp.Diff(want, vip, comparers); d != "" {
 		t.Error(d)

@@ -30,6 +30,18 @@ type Subnet struct {
 	// status.v6availableIPs, Unreported if the status does not say, or
 	// says zero before the Subnet is Ready.
 	V4Available, V6Available float64
+	// V4Using and V6Using are status.v4usingIPrange and status.v6usingIPrange:
+	// what Kube-OVN's IPAM has given out, without what ExcludeIPs names. Nil if
+	// the status does not say, and for switches of OVN.
+	V4Using, V6Using Ranges
+}
+
+// Using returns V4Using or V6Using.
+func (s *Subnet) Using(v4 bool) Ranges {
+	if v4 {
+		return s.V4Using
+	}
+	return s.V6Using
 }
 
 // Unreported is the value of Subnet.V4Available and V6Available when the
@@ -84,6 +96,9 @@ type Vip struct {
 	// V4, V6 and MAC are status.v4ip, status.v6ip and status.mac: what was
 	// granted, empty if nothing was.
 	V4, V6, MAC string
+	// Restored is status.v4ip as it is written: what Kube-OVN books for the Vip
+	// when kube-ovn-controller starts (init.go, InitIPAM), "v4", "v6" or "v4,v6".
+	Restored string
 	// Asked is the annotation AnnotationAsked.
 	Asked string
 }
@@ -100,6 +115,23 @@ func (v *Vip) Addrs() Addrs {
 	}
 	if a, err := netip.ParseAddr(v.V6); err == nil && a.Unmap().Is6() {
 		out.V6 = a
+	}
+	return out
+}
+
+// Lost returns those addresses of a Vip that the IPAM of its Subnet has not
+// given out, as far as the Subnet's status tells: Kube-OVN forgets the IPv6
+// address of a Vip when it restarts, unless Restored names it.
+func (v *Vip) Lost(s *Subnet) Addrs {
+	var out Addrs
+	if v.Subnet != s.Name || v.DeletionTimestamp != nil {
+		return out
+	}
+	for _, addr := range v.Addrs().All() {
+		using := s.Using(addr.Is4())
+		if using != nil && !using.Contains(addr) && !ParseRanges(s.ExcludeIPs).Contains(addr) {
+			out = out.With(addr)
+		}
 	}
 	return out
 }

@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"net/netip"
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
@@ -38,6 +39,7 @@ func userOf(svc *v1.Service, defaultAttachment string) user {
 type network interface {
 	Subnet(name string) (*kubeovn.Subnet, bool)
 	VipsOf(subnet string) []*kubeovn.Vip
+	VipsAt(subnet string, addr netip.Addr) []*kubeovn.Vip
 }
 
 // users are the Services that a change may concern, computed when needed:
@@ -57,6 +59,8 @@ type users struct {
 //   - An edited NAD or Subnet concerns all Services that use it, whether they
 //     are served or not.
 //   - Whatever frees an address concerns the Services that wait for one there.
+//   - Whatever shows that Kube-OVN does not know whose an address is concerns the
+//     Service that has it.
 func concerned(c kubeovn.Change, freed bool, u users, net network) []string {
 	var keys []string
 	if owner, ours := kubeovn.OwnerOf(c.Object); ours {
@@ -70,17 +74,14 @@ func concerned(c kubeovn.Change, freed bool, u users, net network) []string {
 		}
 	case *kubeovn.Subnet:
 		uses := func(u user) bool { return u.Subnet == obj.Name || u.Attachment == obj.Provider }
-		if c.SpecChanged || c.Deleted {
+		edited := c.SpecChanged || c.Deleted
+		if edited {
 			keys = append(keys, having(u.All(), uses)...)
-			// The provider may be another one than before.
-			for _, vip := range net.VipsOf(obj.Name) {
-				if owner, ours := kubeovn.OwnerOf(vip); ours {
-					keys = append(keys, owner.Key())
-				}
-			}
 		} else if freed {
 			keys = append(keys, having(u.Pending(), uses)...)
 		}
+		// The provider may be another one than before.
+		keys = append(keys, owners(net.VipsOf(obj.Name), func(v *kubeovn.Vip) bool { return edited || !v.Lost(obj).IsZero() })...)
 	case *kubeovn.Vip:
 		if freed {
 			keys = append(keys, having(u.Pending(), waitsFor(obj.Subnet, net))...)
@@ -88,9 +89,33 @@ func concerned(c kubeovn.Change, freed bool, u users, net network) []string {
 	case *kubeovn.IP:
 		if freed {
 			keys = append(keys, having(u.Pending(), waitsFor(obj.Subnet, net))...)
+		} else {
+			keys = append(keys, owners(atTheSame(obj, net), func(*kubeovn.Vip) bool { return true })...)
 		}
 	}
 	return keys
+}
+
+// owners returns the Services that those of the Vips belong to which are so.
+func owners(vips []*kubeovn.Vip, is func(*kubeovn.Vip) bool) []string {
+	var keys []string
+	for _, vip := range vips {
+		if owner, ours := kubeovn.OwnerOf(vip); ours && is(vip) {
+			keys = append(keys, owner.Key())
+		}
+	}
+	return keys
+}
+
+// atTheSame returns the Vips that have an address which a Pod has, too.
+func atTheSame(ip *kubeovn.IP, net network) []*kubeovn.Vip {
+	var vips []*kubeovn.Vip
+	for _, text := range []string{ip.V4, ip.V6} {
+		if addr, err := netip.ParseAddr(text); err == nil {
+			vips = append(vips, net.VipsAt(ip.Subnet, addr)...)
+		}
+	}
+	return vips
 }
 
 // waitsFor tells whether a Service wants an address of the Subnet; of a Subnet

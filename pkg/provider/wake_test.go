@@ -1,6 +1,8 @@
 package provider
 
 import (
+	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -30,9 +32,13 @@ func (subnets) VipsOf(name string) []*kubeovn.Vip {
 		return nil
 	}
 	return []*kubeovn.Vip{
-		{ObjectMeta: ownedBy("holder"), Subnet: "lan"},
+		{ObjectMeta: ownedBy("holder"), Subnet: "lan", V4: "10.0.0.9"},
 		{ObjectMeta: metav1.ObjectMeta{Name: "somebodys"}, Subnet: "lan"},
 	}
+}
+
+func (n subnets) VipsAt(name string, addr netip.Addr) []*kubeovn.Vip {
+	return slices.DeleteFunc(n.VipsOf(name), func(v *kubeovn.Vip) bool { return v.Addrs().V4 != addr })
 }
 
 func subnet(name, provider string) *kubeovn.Subnet {
@@ -101,6 +107,17 @@ func TestServicesConcernedByAChange(t *testing.T) {
 		},
 		"a Subnet whose counters change otherwise concerns nobody": {
 			change: kubeovn.Change{Object: subnet("lan", "lb.kube-system")},
+		},
+		"a Subnet that does not count the address of a Service concerns it": {
+			change: kubeovn.Change{Object: &kubeovn.Subnet{ObjectMeta: metav1.ObjectMeta{Name: "lan"}, V4Using: kubeovn.Ranges{}}},
+			want:   []string{"default/holder"},
+		},
+		"a Pod with the address of a Service concerns it": {
+			change: kubeovn.Change{Object: &kubeovn.IP{Subnet: "lan", V4: "10.0.0.9", V6: "fd00::9"}, SpecChanged: true},
+			want:   []string{"default/holder"},
+		},
+		"a Pod with another address concerns nobody": {
+			change: kubeovn.Change{Object: &kubeovn.IP{Subnet: "lan", V4: "10.0.0.8"}, SpecChanged: true},
 		},
 		"an edited NAD concerns the Services that name it": {
 			change: kubeovn.Change{Object: &kubeovn.NAD{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "lb"}}},
