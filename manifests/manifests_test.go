@@ -84,6 +84,7 @@ func TestRBACIsWhatIsUsedAndNoMore(t *testing.T) {
 		"apps replicasets":                "list watch",
 		"kubeovn.io subnets":              "list watch",
 		"kubeovn.io ips":                  "list watch",
+		"kubeovn.io ippools":              "list watch",
 		"kubeovn.io vips":                 "get list watch create delete patch",
 		"kubeovn.io vpcs":                 "get list watch update",
 		"k8s.cni.cncf.io network-attachment-definitions": "list watch create patch delete",

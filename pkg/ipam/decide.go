@@ -14,7 +14,12 @@ type input struct {
 	vip *kubeovn.Vip
 	// holder says who but this Service holds an address of the requested
 	// Subnet, in words; empty: nobody that is known.
-	holder    func(netip.Addr) string
+	holder func(netip.Addr) string
+	// asked reports whether another Service has asked for an address and not
+	// been answered yet; nil: none has.
+	asked func(netip.Addr) bool
+	// pools are the IPPools of the requested Subnet.
+	pools     []*kubeovn.IPPool
 	lastGrant time.Time
 	// renewed is when the Service's Vip was last made anew because Kube-OVN had
 	// lost its addresses; zero: not within memory.
@@ -87,7 +92,7 @@ func decideAbsent(in input) action {
 	}
 	a := in.keepWaiting(silent(in.request))
 	a.op, a.want = opCreate, want
-	return a
+	return in.soon(a, want)
 }
 
 // decidePending: there is a Vip that holds nothing.
@@ -106,7 +111,7 @@ func decidePending(in input) action {
 	othersGranted := in.lastGrant.After(in.wait.asked)
 	waited := in.now.Sub(in.wait.asked)
 	if waited < in.wait.nudgeGap() || !othersGranted && waited < lastNudge {
-		return in.keepWaiting(silent(in.request))
+		return in.soon(in.keepWaiting(silent(in.request)), want)
 	}
 	in.wait.vip, in.wait.asked = "", time.Time{}
 	if othersGranted {
@@ -152,6 +157,9 @@ func satisfies(req Request, subnet string, held kubeovn.Addrs) bool {
 	for _, v4 := range bothFamilies {
 		has, wish := held.Of(v4), req.Wish.Of(v4)
 		needed := req.Needs.Of(v4) || wish.IsValid()
+		if needed && has.IsValid() && !inPool(req, has) {
+			return false
+		}
 		if needed && (!has.IsValid() || wish.IsValid() && has != wish || usable(req, has) != nil) {
 			return false
 		}

@@ -8,11 +8,15 @@ import (
 
 func TestDecideWithoutVipInBothFamilies(t *testing.T) {
 	decisions{
-		"any two addresses are asked for without naming one": {
-			subnet: dual(), needs: needsBoth, op: opCreate, state: Pending, retry: 2 * s, waits: true,
+		"Kube-OVN picks the IPv4 address, and the IPv6 address is far from what it picks": {
+			subnet: dual(), needs: needsBoth, op: opCreate, want: "fd00::a4d6:34bb", state: Pending, retry: pickRetry, waits: true,
 		},
 		"any address of a Subnet of IPv6 alone": {
-			subnet: only6(), needs: needs6, op: opCreate, state: Pending, retry: 2 * s, waits: true,
+			subnet: only6(), needs: needs6, op: opCreate, want: "fd00::a4d6:34bb", state: Pending, retry: pickRetry, waits: true,
+		},
+		"an IPv6 address that somebody holds is not picked": {
+			subnet: only6(), needs: needs6, others: others{"fd00::a4d6:34bb": "Vip x"}, op: opCreate, want: "fd00::a4d6:34bc",
+			state: Pending, retry: pickRetry, waits: true,
 		},
 		"two addresses that nobody holds are asked for": {
 			subnet: dual(), needs: needsBoth, wish: "fd00::18,172.18.0.18", op: opCreate, want: "172.18.0.18,fd00::18", state: Pending, retry: 2 * s, waits: true,
@@ -72,10 +76,10 @@ func TestDecideWithoutVipInBothFamilies(t *testing.T) {
 		},
 		"a Subnet that is full in one family gives nothing of the other": {
 			subnet: dual(available6(0)), state: Refused, reason: ReasonSubnetFull,
-			says: []string{"no free IPv6 address (status.v6availableIPs is 0)", "an address of each family or none"},
+			says: []string{"no free IPv6 address for this Service (status.v6availableIPs is 0", "an address of each family or none"},
 		},
 		"a family that is full does not matter where its address is named": {
-			subnet: dual(available(0)), needs: needsBoth, wish: "172.18.0.18", op: opCreate, want: "172.18.0.18", state: Pending, retry: 2 * s, waits: true,
+			subnet: dual(available(0)), needs: needsBoth, wish: "172.18.0.18", op: opCreate, want: "172.18.0.18,fd00::a4d6:34bb", state: Pending, retry: pickRetry, waits: true,
 		},
 	}.check(t)
 }
@@ -162,7 +166,7 @@ func TestDecideWhenHeldInBothFamilies(t *testing.T) {
 			reason: ReasonAddressNotGranted, held: both, says: []string{"asked for 172.18.0.40,fd00::18", "granted 172.18.0.40,fd00::40", "before v1.13", "kubectl delete vips.kubeovn.io lb-u1"},
 		},
 		"a Kube-OVN that gives one family of two is not asked again and again": {
-			subnet: dual(), needs: needsBoth, sticky: "172.18.0.40", vip: mine("", "172.18.0.40", askedFor("172.18.0.40,IPv6")), state: Refused,
+			subnet: dual(), needs: needsBoth, sticky: "172.18.0.40", vip: mine("", "172.18.0.40", askedFor("172.18.0.40,fd00::a4d6:34bb")), state: Refused,
 			reason: ReasonAddressNotGranted, held: "172.18.0.40",
 		},
 		"what Kube-OVN ignored in another Subnet does not matter": {

@@ -37,6 +37,21 @@ type Request struct {
 	// Sticky are the addresses that the Service already has. They are asked for
 	// where there is no Wish and no Vip, as long as nobody else holds them.
 	Sticky kubeovn.Addrs
+	// Previous are the addresses that a Service of this name had which is gone.
+	// They are asked for before any others.
+	Previous kubeovn.Addrs
+	// Pool is where addresses are picked that nobody wishes; nil: anywhere in
+	// the Subnet. It has ranges of all families that are needed.
+	Pool *kubeovn.IPPool
+	// PoolField is where the Service names the Pool, for messages. Empty: it is
+	// the Subnet's, and a wish or what the Service has may lie elsewhere.
+	PoolField string
+	// AvoidBuggyIPs says not to pick IPv4 addresses that end in .0 or .255.
+	AvoidBuggyIPs bool
+	// Ahead counts the Services that have waited longer for an address of the
+	// same Subnet and Pool, those that have asked for one included if they have
+	// no Pool. Nil: there are none.
+	Ahead func() int
 	// Field is where Wish was read, "spec.loadBalancerIP", for messages.
 	Field string
 }
@@ -79,6 +94,9 @@ type Result struct {
 	// Reason (one of the Reason constants) and Message are set when Refused.
 	// They stay the same as long as the cause is the same.
 	Reason, Message string
+	// Detail, set when Refused, may differ while the cause is the same: who has
+	// the addresses of a pool.
+	Detail string
 	// MustMove, in state Pending: Addrs do not satisfy the request and addresses
 	// that would are to be had. The caller takes the gateway down,
 	// calls Release until that reports true, then Reserve again.
@@ -98,6 +116,10 @@ const (
 	ReasonSubnetWithoutIPv4    = "SubnetWithoutIPv4"    // the Subnet has no IPv4 CIDR
 	ReasonSubnetWithoutIPv6    = "SubnetWithoutIPv6"    // the Subnet has no IPv6 CIDR
 	ReasonSubnetTerminating    = "SubnetTerminating"    // the Subnet is being deleted
+	ReasonAddressOutsideIPPool = "AddressOutsideIPPool" // not in the IPPool that the Service names
+	ReasonIPPoolWithoutIPv4    = "IPPoolWithoutIPv4"    // the IPPool has no IPv4 address; found by whoever reads it
+	ReasonIPPoolWithoutIPv6    = "IPPoolWithoutIPv6"    // the same for IPv6
+	ReasonIPPoolFull           = "IPPoolFull"           // no address of the IPPool is left
 	ReasonSubnetFull           = "SubnetFull"           // no address is left
 	ReasonKubeOVNNotResponding = "KubeOVNNotResponding" // kube-ovn-controller is silent
 	ReasonVipConflict          = "VipConflict"          // a Vip of our name is not ours

@@ -24,7 +24,7 @@ func TestAServiceThatIsToGetIPv6KeepsItsIPv4Address(t *testing.T) {
 	if _, err := r.Reserve(ctx, req); err != nil {
 		t.Fatal(err)
 	}
-	if got := created(t, api).GetAnnotations()[kubeovn.AnnotationAsked]; got != "172.18.0.40,IPv6" {
+	if got := created(t, api).GetAnnotations()[kubeovn.AnnotationAsked]; got != "172.18.0.40,fd00::a4d6:34bb" {
 		t.Errorf("asks for %s", got)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
 )
@@ -11,14 +12,36 @@ import (
 // problem is why a request cannot be granted, and the remedy. Messages hold
 // nothing that changes while the cause stays the same, no durations above all,
 // so that one cause is told once.
-type problem struct{ reason, message string }
-
-func (p *problem) result() Result {
-	return Result{State: Refused, Reason: p.reason, Message: p.message}
+type problem struct {
+	reason, message string
+	// detail may change while the cause is the same.
+	detail string
+	// queued is set if there are free addresses, for Services that have waited
+	// longer.
+	queued bool
 }
 
+func (p *problem) result() Result {
+	out := Result{State: Refused, Reason: p.reason, Message: p.message, Detail: p.detail}
+	if p.queued {
+		out.RetryAfter = queueRetry
+	}
+	return out
+}
+
+// inQueue returns the problem as one of a Service for which nothing is left
+// because others have waited longer.
+func (p *problem) inQueue() *problem {
+	p.queued = true
+	return p
+}
+
+// queueRetry is how often a Service looks whether those before it in the queue
+// have left it. What frees an address wakes it at once.
+const queueRetry = 2 * time.Second
+
 func refuse(reason, format string, args ...any) *problem {
-	return &problem{reason, fmt.Sprintf(format, args...)}
+	return &problem{reason: reason, message: fmt.Sprintf(format, args...)}
 }
 
 // usable checks an address against the Subnet; nil if it may be used.
@@ -101,6 +124,31 @@ func inUse(req Request, addr netip.Addr, who string) *problem {
 		req.field(), addr, who, req.Subnet.Name)
 }
 
+func outsidePool(req Request, addr netip.Addr) *problem {
+	return refuse(ReasonAddressOutsideIPPool, "%s %s is not in IPPool %s, which %s names: set an address of the IPPool, remove the field to get any, or name another IPPool",
+		req.field(), addr, req.Pool.Name, req.PoolField)
+}
+
+// poolFull says who has the addresses of a pool, if they are few.
+func (in input) poolFull(v4 bool) *problem {
+	req := in.request
+	var held []string
+	for _, r := range req.Pool.IPs.Of(v4) {
+		for addr := r.First; addr.IsValid() && !r.Last.Less(addr) && count(r) <= toldHolders; addr = addr.Next() {
+			if who := in.holder(addr); who != "" {
+				held = append(held, fmt.Sprintf("%s is held by %s", addr, who))
+			}
+		}
+	}
+	p := refuse(ReasonIPPoolFull, "IPPool %s has no free %s address for this Service: free one, or add some to its spec.ips", req.Pool.Name, kubeovn.FamilyName(v4))
+	p.detail = strings.Join(held, ", ")
+	return p
+}
+
+// toldHolders is how large a range of an IPPool is at most for its holders to
+// be told one by one.
+const toldHolders = 4
+
 func full(req Request, v4 bool) *problem {
 	field, both := "v6availableIPs", ""
 	if v4 {
@@ -110,7 +158,7 @@ func full(req Request, v4 bool) *problem {
 		both = ", and Kube-OVN gives an address of each family or none"
 	}
 	return refuse(ReasonSubnetFull,
-		"Subnet %s has no free %s address (status.%s is 0)%s: free one, enlarge its spec.cidrBlock, shorten its spec.excludeIps or use another Subnet",
+		"Subnet %s has no free %s address for this Service (status.%s is 0, or older Services wait for what is left)%s: free one, enlarge its spec.cidrBlock, shorten its spec.excludeIps or use another Subnet",
 		req.Subnet.Name, kubeovn.FamilyName(v4), field, both)
 }
 

@@ -22,7 +22,9 @@ import (
 type Cache interface {
 	Vip(name string) (*kubeovn.Vip, bool)
 	VipsAt(subnet string, addr netip.Addr) []*kubeovn.Vip
+	VipsOf(subnet string) []*kubeovn.Vip
 	IPsAt(subnet string, addr netip.Addr) []*kubeovn.IP
+	IPPoolsOf(subnet string) []*kubeovn.IPPool
 	LastGrant() time.Time
 }
 
@@ -32,6 +34,10 @@ type Reserver struct {
 	cache Cache
 	vips  dynamic.ResourceInterface
 	now   func() time.Time
+
+	// choosing is held from a choice until it is noted in asks.
+	choosing sync.Mutex
+	asks     asks
 
 	mu    sync.Mutex
 	waits map[types.UID]wait   // by Service
@@ -51,6 +57,7 @@ func NewReserver(cache Cache, client dynamic.Interface, now func() time.Time) *R
 		cache:    cache,
 		vips:     client.Resource(kubeovn.VipResource),
 		now:      now,
+		asks:     asks{},
 		waits:    map[types.UID]wait{},
 		had:      map[types.UID]memory{},
 		released: map[string]types.UID{},
@@ -69,15 +76,7 @@ func (r *Reserver) Reserve(ctx context.Context, req Request) (Result, error) {
 		return Result{State: Pending, RetryAfter: staleRetry}, nil
 	}
 	req = r.recall(req, vip)
-	a := decide(input{
-		request:   req,
-		vip:       vip,
-		holder:    func(addr netip.Addr) string { return r.holder(req, addr) },
-		lastGrant: r.cache.LastGrant(),
-		renewed:   r.renewed(req.Owner.UID),
-		now:       r.now(),
-		wait:      r.wait(req.Owner.UID),
-	})
+	a := r.decide(req, vip)
 	log := klog.FromContext(ctx).WithValues("service", req.Owner.Key(), "vip", name, "subnet", req.Subnet.Name)
 	var err error
 	switch a.op {
@@ -111,6 +110,29 @@ func (r *Reserver) Reserve(ctx context.Context, req Request) (Result, error) {
 		r.moves(req.Owner.UID)
 	}
 	return a.result, nil
+}
+
+// decide reads what a decision depends on. Two Services do not decide at the
+// same time, so that they do not pick the same address.
+func (r *Reserver) decide(req Request, vip *kubeovn.Vip) action {
+	r.choosing.Lock()
+	defer r.choosing.Unlock()
+	now := r.now()
+	a := decide(input{
+		request:   req,
+		vip:       vip,
+		holder:    func(addr netip.Addr) string { return r.holder(req, addr) },
+		asked:     r.askedByOthers(req, now),
+		pools:     r.cache.IPPoolsOf(req.Subnet.Name),
+		lastGrant: r.cache.LastGrant(),
+		renewed:   r.renewed(req.Owner.UID),
+		now:       now,
+		wait:      r.wait(req.Owner.UID),
+	})
+	if a.op == opCreate {
+		r.asks.note(req, a.want, now)
+	}
+	return a
 }
 
 // staleRetry is when to look again after a write that the API server did not
@@ -168,6 +190,9 @@ func (r *Reserver) delete(ctx context.Context, vip *kubeovn.Vip) error {
 func (r *Reserver) Release(ctx context.Context, owner kubeovn.Owner) (gone bool, err error) {
 	name := VipName(owner.UID)
 	r.remember(owner.UID, wait{})
+	r.choosing.Lock()
+	delete(r.asks, owner.UID)
+	r.choosing.Unlock()
 	vip, err := r.vips.Get(ctx, name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):

@@ -24,6 +24,8 @@ import (
 type cacheOf struct {
 	vips []*kubeovn.Vip
 	ips  []*kubeovn.IP
+
+	pools []*kubeovn.IPPool
 }
 
 func (c *cacheOf) Vip(name string) (*kubeovn.Vip, bool) {
@@ -42,6 +44,14 @@ func (c *cacheOf) VipsAt(subnet string, a netip.Addr) []*kubeovn.Vip {
 		}
 	}
 	return out
+}
+
+func (c *cacheOf) VipsOf(subnet string) []*kubeovn.Vip {
+	return slices.DeleteFunc(slices.Clone(c.vips), func(v *kubeovn.Vip) bool { return v.Subnet != subnet })
+}
+
+func (c *cacheOf) IPPoolsOf(subnet string) []*kubeovn.IPPool {
+	return slices.DeleteFunc(slices.Clone(c.pools), func(p *kubeovn.IPPool) bool { return p.Subnet != subnet })
 }
 
 func (c *cacheOf) IPsAt(subnet string, a netip.Addr) []*kubeovn.IP {
@@ -114,7 +124,7 @@ func TestReserveNamesTheAddressesThatMatter(t *testing.T) {
 		spec  map[string]any
 		asked string
 	}{
-		"any will do":     {"", map[string]any{"subnet": "attach-subnet"}, "IPv4,IPv6"},
+		"any will do":     {"", map[string]any{"subnet": "attach-subnet", "v6ip": "fd00::a4d6:34bb"}, "IPv4,fd00::a4d6:34bb"},
 		"IPv6 is wished":  {"fd00::18", map[string]any{"subnet": "attach-subnet", "v6ip": "fd00::18"}, "IPv4,fd00::18"},
 		"both are wished": {"172.18.0.18,fd00::18", map[string]any{"subnet": "attach-subnet", "v4ip": "172.18.0.18", "v6ip": "fd00::18"}, "172.18.0.18,fd00::18"},
 	} {

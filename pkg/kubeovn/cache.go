@@ -23,11 +23,14 @@ const (
 	byManager  = "manager"  // NADs: the label LabelManagedBy
 )
 
-// Cache answers from watches of Subnets, Vips, IPs, NADs and Vpcs. It decodes while
+// Cache answers from watches of Subnets, Vips, IPs, NADs, Vpcs and IPPools. It decodes while
 // it receives and keeps nothing but the typed objects, which are shared: do
 // not change them. All methods are safe for concurrent use.
 type Cache struct {
 	subnets, vips, ips, nads, vpcs *source
+	// ippools are a kind that Kube-OVN has since 1.12, and that matters only to
+	// those who name one.
+	ippools *source
 
 	mu        sync.Mutex
 	lastGrant time.Time
@@ -54,11 +57,19 @@ func NewCache(client dynamic.Interface) *Cache {
 	c.nads = newSource(client, KindNAD, NADResource, erase(decodeNAD), cache.Indexers{
 		byManager: indexBy(func(n *NAD) []string { return []string{n.Labels[LabelManagedBy]} }),
 	})
+	c.ippools = newSource(client, KindIPPool, IPPoolResource, erase(decodeIPPool), cache.Indexers{
+		bySubnet: indexBy(func(p *IPPool) []string { return []string{p.Subnet} }),
+	})
 	c.vpcs = newSource(client, KindVpc, VpcResource, erase(DecodeVpc), cache.Indexers{})
 	return c
 }
 
-func (c *Cache) sources() []*source { return []*source{c.subnets, c.vips, c.ips, c.nads, c.vpcs} }
+// required are the kinds without which nobody can be served.
+func (c *Cache) required() []*source {
+	return []*source{c.subnets, c.vips, c.ips, c.nads, c.vpcs}
+}
+
+func (c *Cache) sources() []*source { return append(c.required(), c.ippools) }
 
 // Start begins to watch and returns at once; the watches end with ctx. It
 // must be called once, after every OnChange.
@@ -72,17 +83,18 @@ func (c *Cache) Start(ctx context.Context) {
 	}
 }
 
-// Synced reports whether all kinds have been read once.
+// Synced reports whether all kinds have been read once. IPPools may be missing.
 func (c *Cache) Synced() bool {
-	return !slices.ContainsFunc(c.sources(), func(s *source) bool { return !s.informer.HasSynced() })
+	return !slices.ContainsFunc(c.required(), func(s *source) bool { return !s.informer.HasSynced() }) &&
+		(c.ippools.informer.HasSynced() || c.ippools.trouble() != "")
 }
 
 // Missing says in words for people which kinds cannot be read and why: the
 // CRD is not installed, or RBAC forbids it. It is empty when all is well, and
-// becomes so again within seconds of the cause being gone.
+// becomes so again within seconds of the cause being gone. IPPools are not among them.
 func (c *Cache) Missing() []string {
 	var out []string
-	for _, s := range c.sources() {
+	for _, s := range c.required() {
 		if m := s.trouble(); m != "" {
 			out = append(out, m)
 		}
@@ -96,6 +108,18 @@ func (c *Cache) Subnet(name string) (*Subnet, bool) { return get[*Subnet](c.subn
 // SubnetsOf returns the Subnets whose provider is "<nad>.<namespace>", by name.
 func (c *Cache) SubnetsOf(provider string) []*Subnet {
 	return indexed[*Subnet](c.subnets, byProvider, provider)
+}
+
+// IPPool returns an IPPool by name, nil if there is none. If IPPools cannot be
+// read at all, missing says why.
+func (c *Cache) IPPool(name string) (pool *IPPool, missing string) {
+	pool, _ = get[*IPPool](c.ippools, name)
+	return pool, c.ippools.trouble()
+}
+
+// IPPoolsOf returns the IPPools of a Subnet, by name.
+func (c *Cache) IPPoolsOf(subnet string) []*IPPool {
+	return indexed[*IPPool](c.ippools, bySubnet, subnet)
 }
 
 // Vip returns a Vip by name.

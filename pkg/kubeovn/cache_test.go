@@ -25,7 +25,7 @@ import (
 func fakeClient(objs ...runtime.Object) *fake.FakeDynamicClient {
 	return fake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{
 		SubnetResource: "SubnetList", VipResource: "VipList", IPResource: "IPList", NADResource: "NetworkAttachmentDefinitionList",
-		VpcResource: "VpcList",
+		VpcResource: "VpcList", IPPoolResource: "IPPoolList",
 	}, objs...)
 }
 
@@ -278,6 +278,28 @@ func TestCacheSaysWhatIsMissingAndHeals(t *testing.T) {
 				t.Error("the Vip was not told")
 			}
 		})
+	}
+}
+
+// Kube-OVN had no IPPools before 1.12, and RBAC may be older than this program.
+func TestCacheDoesWithoutIPPools(t *testing.T) {
+	client := fakeClient(thing(t, "Vip", "v", `"spec":{"subnet":"a"}`), thing(t, "IPPool", "p", `"spec":{"subnet":"a","ips":["10.0.0.2..10.0.0.3","x"]}`))
+	var mended atomic.Bool
+	client.PrependReactor("list", "ippools", func(ktesting.Action) (bool, runtime.Object, error) {
+		return !mended.Load(), nil, apierrors.NewNotFound(IPPoolResource.GroupResource(), "")
+	})
+	c, _ := started(t, client)
+	eventually(t, "synced", c.Synced)
+	if missing := c.Missing(); len(missing) > 0 {
+		t.Errorf("missing: %q", missing)
+	}
+	if pool, missing := c.IPPool("p"); pool != nil || !strings.Contains(missing, "ippools.kubeovn.io") {
+		t.Errorf("pool %v, %q", pool, missing)
+	}
+	mended.Store(true)
+	eventually(t, "the IPPool", func() bool { pool, missing := c.IPPool("p"); return pool != nil && missing == "" })
+	if pool, _ := c.IPPool("p"); len(pool.IPs) != 1 || names(c.IPPoolsOf("a")) != "p" || names(c.IPPoolsOf("b")) != "" {
+		t.Errorf("%+v, %v", pool, c.IPPoolsOf("a"))
 	}
 }
 

@@ -19,6 +19,7 @@ const (
 	KindIP     Kind = "IP"
 	KindNAD    Kind = "NAD"
 	KindVpc    Kind = "Vpc"
+	KindIPPool Kind = "IPPool"
 )
 
 // Finalizer is what kube-ovn-controller puts on a Vip when it has booked an
@@ -28,8 +29,8 @@ const Finalizer = "kubeovn.io/kube-ovn-controller"
 // Change says that an object has appeared, changed or gone.
 type Change struct {
 	Kind Kind
-	// Object is the newest known state: *Subnet, *Vip, *IP, *NAD or *Vpc. Read
-	// only.
+	// Object is the newest known state: *Subnet, *Vip, *IP, *NAD, *Vpc or
+	// *IPPool. Read only.
 	Object metav1.Object
 	// Deleted is set when the object is gone, not when it is being deleted.
 	Deleted bool
@@ -118,6 +119,10 @@ func unversioned(obj metav1.Object) any {
 		c := *o
 		c.ResourceVersion = ""
 		return c
+	case *IPPool:
+		c := *o
+		c.ResourceVersion = ""
+		return c
 	}
 	return obj
 }
@@ -127,13 +132,16 @@ func unversioned(obj metav1.Object) any {
 func specOf(obj metav1.Object) any {
 	switch o := obj.(type) {
 	case *Subnet:
-		return Subnet{Provider: o.Provider, VPC: o.VPC, CIDRs: o.CIDRs, Gateways: o.Gateways, ExcludeIPs: o.ExcludeIPs}
+		return Subnet{Provider: o.Provider, VPC: o.VPC, CIDRs: o.CIDRs, Gateways: o.Gateways, ExcludeIPs: o.ExcludeIPs,
+			Pool: o.Pool, AvoidBuggyIPs: o.AvoidBuggyIPs}
 	case *Vip:
 		return Vip{Subnet: o.Subnet, WantV4: o.WantV4, WantV6: o.WantV6}
 	case *IP:
 		c := *o
 		c.ObjectMeta = metav1.ObjectMeta{}
 		return c
+	case *IPPool:
+		return IPPool{Subnet: o.Subnet, IPs: o.IPs}
 	case *NAD:
 		return o.Config
 	case *Vpc:

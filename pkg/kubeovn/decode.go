@@ -35,6 +35,8 @@ func decodeSubnet(u *unstructured.Unstructured) *Subnet {
 		s.V4Available, s.V6Available = unlessZero(s.V4Available), unlessZero(s.V6Available)
 	}
 	s.Labels = u.GetLabels()
+	s.Pool = strings.TrimSpace(u.GetAnnotations()[SubnetPool])
+	s.AvoidBuggyIPs = strings.TrimSpace(u.GetAnnotations()[SubnetAvoidBuggyIPs])
 	for _, part := range split(text(u, "spec", "cidrBlock")) {
 		if p, err := netip.ParsePrefix(part); err == nil {
 			s.CIDRs = append(s.CIDRs, p.Masked())
@@ -109,6 +111,10 @@ func decodeIP(u *unstructured.Unstructured) *IP {
 		V4:             text(u, "spec", "v4IpAddress"),
 		V6:             text(u, "spec", "v6IpAddress"),
 	}
+}
+
+func decodeIPPool(u *unstructured.Unstructured) *IPPool {
+	return &IPPool{ObjectMeta: meta(u), Subnet: text(u, "spec", "subnet"), IPs: ParseRanges(texts(u, "spec", "ips"))}
 }
 
 func decodeNAD(u *unstructured.Unstructured) *NAD {

@@ -15,6 +15,7 @@ var (
 	SubnetResource = schema.GroupVersionResource{Group: "kubeovn.io", Version: "v1", Resource: "subnets"}
 	VipResource    = schema.GroupVersionResource{Group: "kubeovn.io", Version: "v1", Resource: "vips"}
 	IPResource     = schema.GroupVersionResource{Group: "kubeovn.io", Version: "v1", Resource: "ips"}
+	IPPoolResource = schema.GroupVersionResource{Group: "kubeovn.io", Version: "v1", Resource: "ippools"}
 	NADResource    = schema.GroupVersionResource{Group: "k8s.cni.cncf.io", Version: "v1", Resource: "network-attachment-definitions"}
 )
 
@@ -30,6 +31,16 @@ const (
 	Networks = "k8s.v1.cni.cncf.io/networks"
 )
 
+// Annotations of ours on a Subnet, set by whoever runs it.
+const (
+	// SubnetPool names the IPPool from which Services get the addresses of the
+	// Subnet that do not name one themselves.
+	SubnetPool = "kube-ovn.io/lb-ippool"
+	// SubnetAvoidBuggyIPs, "true" or "false", says whether Services are given
+	// IPv4 addresses that end in .0 or .255, instead of the cloud-config.
+	SubnetAvoidBuggyIPs = "kube-ovn.io/avoid-buggy-ips"
+)
+
 // AnnotationKey returns the annotation that Kube-OVN uses for a field of one
 // attachment: AnnotationKey("nad.ns", "logical_switch") is
 // "nad.ns.kubernetes.io/logical_switch".
@@ -43,6 +54,7 @@ const (
 	FieldCIDR          = "cidr"
 	FieldGateway       = "gateway"
 	FieldIPAddress     = "ip_address"
+	FieldIPPool        = "ip_pool"
 	FieldLogicalSwitch = "logical_switch"
 	FieldMACAddress    = "mac_address"
 	FieldPodNICType    = "pod_nic_type"

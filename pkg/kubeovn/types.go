@@ -34,6 +34,8 @@ type Subnet struct {
 	// what Kube-OVN's IPAM has given out, without what ExcludeIPs names. Nil if
 	// the status does not say, and for switches of OVN.
 	V4Using, V6Using Ranges
+	// Pool is the annotation SubnetPool, AvoidBuggyIPs SubnetAvoidBuggyIPs.
+	Pool, AvoidBuggyIPs string
 }
 
 // Using returns V4Using or V6Using.
@@ -151,6 +153,17 @@ type IP struct {
 	Subnet string
 	// V4 and V6 are spec.v4IpAddress and spec.v6IpAddress.
 	V4, V6 string
+}
+
+// IPPool is a part of a Subnet from which Kube-OVN gives addresses only to those
+// who ask for it.
+type IPPool struct {
+	// ObjectMeta holds name, UID, resourceVersion and timestamps.
+	metav1.ObjectMeta
+	// Subnet is spec.subnet.
+	Subnet string
+	// IPs is what is well-formed in spec.ips.
+	IPs Ranges
 }
 
 // NAD is a NetworkAttachmentDefinition of multus.

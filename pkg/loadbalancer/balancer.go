@@ -36,7 +36,10 @@ type Network interface {
 	Missing() []string
 	Subnet(name string) (*kubeovn.Subnet, bool)
 	SubnetsOf(provider string) []*kubeovn.Subnet
+	IPPool(name string) (pool *kubeovn.IPPool, missing string)
 	Vip(name string) (*kubeovn.Vip, bool)
+	VipsAt(subnet string, addr netip.Addr) []*kubeovn.Vip
+	IPsAt(subnet string, addr netip.Addr) []*kubeovn.IP
 	Vips() []*kubeovn.Vip
 	SubnetOfPodIP(addr netip.Addr, podNamespace, podName string) (subnet string, ok bool)
 	NAD(namespace, name string) (*kubeovn.NAD, bool)

@@ -67,11 +67,26 @@ func (l subnetList) SubnetsOf(provider string) (found []*kubeovn.Subnet) {
 	return found
 }
 
+// poolList is a poolReader over a list; nil: there is no such kind.
+type poolList []*kubeovn.IPPool
+
+func (l poolList) IPPool(name string) (*kubeovn.IPPool, string) {
+	if l == nil {
+		return nil, "IPPool cannot be read"
+	}
+	for _, p := range l {
+		if p.Name == name {
+			return p, ""
+		}
+	}
+	return nil, ""
+}
+
 func guideWorld() *world {
 	svc := guideService()
 	return &world{
 		now: time.Unix(1000, 0), owner: ownerOf(svc), service: svc, synced: true,
-		subnets: subnetList{guideSubnet()},
+		subnets: subnetList{guideSubnet()}, pools: poolList(nil),
 		source: func(a attachment) (*kubeovn.NAD, bool) {
 			return &kubeovn.NAD{Config: guideNetwork}, a.Provider() == guideProvider
 		},

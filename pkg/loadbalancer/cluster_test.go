@@ -58,6 +58,8 @@ type cluster struct {
 // pretendedKubeOVN is a Network and a Reserver.
 type pretendedKubeOVN struct {
 	subnetList
+	pools   []*kubeovn.IPPool
+	held    netip.Addr // by a Pod
 	cluster *cluster
 	result  ipam.Result
 	err     error
@@ -83,6 +85,19 @@ func (k *pretendedKubeOVN) Vips() []*kubeovn.Vip {
 		return nil
 	}
 	return []*kubeovn.Vip{k.vip}
+}
+
+func (k *pretendedKubeOVN) IPPool(name string) (*kubeovn.IPPool, string) {
+	return poolList(k.pools).IPPool(name)
+}
+
+func (k *pretendedKubeOVN) VipsAt(string, netip.Addr) []*kubeovn.Vip { return nil }
+
+func (k *pretendedKubeOVN) IPsAt(subnet string, addr netip.Addr) []*kubeovn.IP {
+	if k.held == addr {
+		return []*kubeovn.IP{{Subnet: subnet, V4: addr.String()}}
+	}
+	return nil
 }
 
 func (k *pretendedKubeOVN) NAD(namespace, name string) (*kubeovn.NAD, bool) {

@@ -22,6 +22,10 @@ type Config struct {
 	// serves Services of type LoadBalancer without a class that do not name an
 	// attachment themselves. Empty (the default) leaves such Services alone.
 	DefaultAttachment string `json:"defaultAttachment,omitempty"`
+	// AvoidBuggyIPs keeps IPv4 addresses that end in .0 or .255 from Services
+	// that do not ask for them; default false. A Subnet may say otherwise by its
+	// annotation kubeovn.SubnetAvoidBuggyIPs.
+	AvoidBuggyIPs bool `json:"avoidBuggyIPs,omitempty"`
 	// Gateway says how gateway Pods are run.
 	Gateway GatewayConfig `json:"gateway,omitempty"`
 }

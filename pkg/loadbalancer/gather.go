@@ -33,6 +33,8 @@ func (b *Balancer) gather(svc *corev1.Service) (*world, error) {
 		synced:        b.KubeOVN.Synced() && b.LbSvc.Synced(),
 		lbSvcEnabled:  b.LbSvc.Enabled(),
 		subnets:       b.KubeOVN,
+		pools:         b.KubeOVN,
+		ahead:         func() int { return b.ahead(svc) },
 		source:        func(a attachment) (*kubeovn.NAD, bool) { return b.KubeOVN.NAD(a.Namespace, a.Name) },
 		nodes:         map[string]*corev1.Node{},
 		isNodeAddress: b.isNodeAddress,

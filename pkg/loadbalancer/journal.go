@@ -98,6 +98,15 @@ func (j *journal) pending() []string {
 	return keys
 }
 
+// lacksNothingBut reports whether a Service has no problem, or one of these; one
+// of which nothing is known yet has none.
+func (j *journal) lacksNothingBut(owner kubeovn.Owner, reasons ...string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	e := j.entries[owner.Key()]
+	return e.uid != owner.UID || e.problem == nil || slices.Contains(reasons, e.problem.Reason)
+}
+
 func (j *journal) statusLost(svc *corev1.Service) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -34,7 +34,7 @@ func decide(w *world, c choice, reserved ipam.Result) plan {
 	case reserved.MustMove:
 		p.move, p.release = true, true
 	case reserved.State == ipam.Refused:
-		p.problem = &Problem{Reason: reserved.Reason, Message: reserved.Message}
+		p.problem = &Problem{Reason: reserved.Reason, Message: reserved.Message, Detail: reserved.Detail}
 		p.move = lostAddress(w, c, reserved)
 	case reserved.State == ipam.Pending:
 		p.wait = "an address from Kube-OVN"

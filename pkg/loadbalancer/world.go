@@ -28,6 +28,9 @@ type world struct {
 	// lbSvcEnabled says that Kube-OVN's own lb-svc is switched on.
 	lbSvcEnabled bool
 	subnets      subnetReader
+	pools        poolReader
+	// ahead counts the Services that wait longer for an address.
+	ahead func() int
 	// source is the NetworkAttachmentDefinition that the Service names.
 	source func(a attachment) (*kubeovn.NAD, bool)
 
@@ -63,6 +66,9 @@ type choice struct {
 	attachment attachment
 	network    network
 	subnet     *kubeovn.Subnet
+	pool       pool
+	// avoidBuggyIPs is set if an address of .0 or .255 is not to be picked.
+	avoidBuggyIPs bool
 	// served are the IP families in which the Service is served.
 	served kubeovn.Families
 	// clusterIPs are the Service's own addresses inside the cluster.
@@ -123,6 +129,12 @@ func (c *choice) chooseService(w *world) (problem *Problem) {
 	if problem = routersIn(c.subnet, c.served); problem != nil {
 		return problem
 	}
+	if c.pool, problem = poolOf(w.service, c.attachment.Provider(), c.subnet, c.served, w.pools); problem != nil {
+		return problem
+	}
+	if c.avoidBuggyIPs, problem = avoidsBuggyIPs(c.subnet, w.config); problem != nil {
+		return problem
+	}
 	if c.wish, problem = wishOf(w.service, c.attachment.Provider(), c.served); problem != nil {
 		return problem
 	}
@@ -143,6 +155,10 @@ func (w *world) request(c choice) ipam.Request {
 		Wish:   c.wish.addrs,
 		Sticky: w.sticky(c),
 		Field:  c.wish.field,
+
+		Pool: c.pool.IPPool, PoolField: c.pool.field,
+		AvoidBuggyIPs: c.avoidBuggyIPs,
+		Ahead:         w.ahead,
 	}
 }
 

@@ -50,7 +50,7 @@ func lead(t *testing.T, objects ...runtime.Object) *leader {
 		cluster: &cluster{Clientset: kube, t: t, balancer: &recorder{}},
 		dynamic: dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{
 			kubeovn.NADResource: "NetworkAttachmentDefinitionList", kubeovn.SubnetResource: "SubnetList",
-			kubeovn.VipResource: "VipList", kubeovn.IPResource: "IPList", kubeovn.VpcResource: "VpcList",
+			kubeovn.VipResource: "VipList", kubeovn.IPResource: "IPList", kubeovn.VpcResource: "VpcList", kubeovn.IPPoolResource: "IPPoolList",
 		}),
 	}
 	l.dynamic.PrependReactor("patch", kubeovn.NADResource.Resource, l.applyNAD)

@@ -18,6 +18,8 @@ type user struct {
 	Attachment string
 	// Subnet is the Subnet that the Service names, empty if it names none.
 	Subnet string
+	// Pool is the IPPool that the Service names, empty if it names none.
+	Pool string
 }
 
 // userOf reads a Service; defaultAttachment is for those that name none.
@@ -31,6 +33,7 @@ func userOf(svc *v1.Service, defaultAttachment string) user {
 		Key:        svc.Namespace + "/" + svc.Name,
 		Attachment: attachment,
 		Subnet:     strings.TrimSpace(svc.Annotations[kubeovn.AnnotationKey(attachment, kubeovn.FieldLogicalSwitch)]),
+		Pool:       strings.TrimSpace(svc.Annotations[kubeovn.AnnotationKey(attachment, kubeovn.FieldIPPool)]),
 	}
 }
 
@@ -82,6 +85,11 @@ func concerned(c kubeovn.Change, freed bool, u users, net network) []string {
 		}
 		// The provider may be another one than before.
 		keys = append(keys, owners(net.VipsOf(obj.Name), func(v *kubeovn.Vip) bool { return edited || !v.Lost(obj).IsZero() })...)
+	case *kubeovn.IPPool:
+		if c.SpecChanged || c.Deleted {
+			keys = append(keys, having(u.All(), waitsFor(obj.Subnet, net))...)
+			keys = append(keys, having(u.Pending(), func(u user) bool { return u.Pool == obj.Name })...)
+		}
 	case *kubeovn.Vip:
 		if freed {
 			keys = append(keys, having(u.Pending(), waitsFor(obj.Subnet, net))...)

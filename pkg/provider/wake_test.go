@@ -55,9 +55,10 @@ func TestServicesConcernedByAChange(t *testing.T) {
 	waiting := user{Key: "default/waiting", Attachment: "lb.kube-system"}
 	named := user{Key: "default/named", Attachment: "wrong.kube-system", Subnet: "lan"}
 	other := user{Key: "default/other", Attachment: "other.kube-system"}
+	pooled := user{Key: "default/pooled", Attachment: "other.kube-system", Pool: "lb"}
 	known := users{
 		All:     func() []user { return []user{served, waiting, named, other} },
-		Pending: func() []user { return []user{waiting, named, other} },
+		Pending: func() []user { return []user{waiting, named, other, pooled} },
 	}
 	vip := func(subnet string) *kubeovn.Vip {
 		return &kubeovn.Vip{ObjectMeta: metav1.ObjectMeta{Name: "somebodys"}, Subnet: subnet}
@@ -91,7 +92,7 @@ func TestServicesConcernedByAChange(t *testing.T) {
 		},
 		"an address freed in a Subnet that is not known may concern everybody who waits": {
 			change: kubeovn.Change{Object: &kubeovn.IP{Subnet: "gone"}, Deleted: true}, freed: true,
-			want: []string{"default/waiting", "default/named", "default/other"},
+			want: []string{"default/waiting", "default/named", "default/other", "default/pooled"},
 		},
 		"an edited Subnet concerns who uses it, names it or has an address of it": {
 			change: kubeovn.Change{Object: subnet("lan", "lb.kube-system"), SpecChanged: true},
@@ -118,6 +119,10 @@ func TestServicesConcernedByAChange(t *testing.T) {
 		},
 		"a Pod with another address concerns nobody": {
 			change: kubeovn.Change{Object: &kubeovn.IP{Subnet: "lan", V4: "10.0.0.8"}, SpecChanged: true},
+		},
+		"an edited IPPool concerns the Services of its Subnet and those that wait for it": {
+			change: kubeovn.Change{Object: &kubeovn.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "lb"}, Subnet: "lan"}, SpecChanged: true},
+			want:   []string{"default/served", "default/waiting", "default/named", "default/pooled"},
 		},
 		"an edited NAD concerns the Services that name it": {
 			change: kubeovn.Change{Object: &kubeovn.NAD{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "lb"}}},

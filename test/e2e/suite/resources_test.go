@@ -20,6 +20,7 @@ import (
 var resourceOf = map[string]schema.GroupVersionResource{
 	"Subnet":                      kubeovn.SubnetResource,
 	"Vip":                         kubeovn.VipResource,
+	"IPPool":                      kubeovn.IPPoolResource,
 	"NetworkAttachmentDefinition": kubeovn.NADResource,
 	"Vpc":                         kubeovn.VpcResource,
 }
