@@ -87,6 +87,7 @@ func guideWorld() *world {
 	return &world{
 		now: time.Unix(1000, 0), owner: ownerOf(svc), service: svc, synced: true,
 		subnets: subnetList{guideSubnet()}, pools: poolList(nil),
+		past: func(string) kubeovn.Addrs { return kubeovn.Addrs{} },
 		source: func(a attachment) (*kubeovn.NAD, bool) {
 			return &kubeovn.NAD{Config: guideNetwork}, a.Provider() == guideProvider
 		},

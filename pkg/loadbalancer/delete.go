@@ -112,6 +112,7 @@ func (b *Balancer) teardown(ctx context.Context, owner kubeovn.Owner) (left []st
 	if !unrouted {
 		left = append(left, "policy routes in a Vpc")
 	}
+	b.notePast(ctx, owner)
 	gone, err := b.Reserver.Release(ctx, owner)
 	if err != nil {
 		return nil, fmt.Errorf("releasing the address: %w", err)

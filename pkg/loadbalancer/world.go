@@ -29,6 +29,8 @@ type world struct {
 	lbSvcEnabled bool
 	subnets      subnetReader
 	pools        poolReader
+	// past are the addresses of a Subnet that a Service of this name had.
+	past func(subnet string) kubeovn.Addrs
 	// ahead counts the Services that wait longer for an address.
 	ahead func() int
 	// source is the NetworkAttachmentDefinition that the Service names.
@@ -156,7 +158,8 @@ func (w *world) request(c choice) ipam.Request {
 		Sticky: w.sticky(c),
 		Field:  c.wish.field,
 
-		Pool: c.pool.IPPool, PoolField: c.pool.field,
+		Previous: w.past(c.subnet.Name),
+		Pool:     c.pool.IPPool, PoolField: c.pool.field,
 		AvoidBuggyIPs: c.avoidBuggyIPs,
 		Ahead:         w.ahead,
 	}
