@@ -3,6 +3,7 @@ package loadbalancer
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -42,36 +43,38 @@ func conditionOf(svc *corev1.Service, out outcome) (status metav1.ConditionStatu
 	}
 }
 
-// tellCondition writes the condition if it is another one than the Service
-// shows. An API server that is away is no reason to stop: the next look at the
+// tellCondition writes the condition and the whereabouts if they are others than
+// the Service shows. An API server that is away is no reason to stop: the next look at the
 // Service tries again.
 func (b *Balancer) tellCondition(ctx context.Context, svc *corev1.Service, out outcome) error {
 	status, reason, message := conditionOf(svc, out)
 	since := metav1.NewTime(b.Clock.Now().Truncate(1e9))
+	output := outputOf(svc, out)
 	if shown := conditionIn(svc); shown != nil {
-		if shown.Status == status && shown.Reason == reason && shown.Message == message {
+		if shown.Status == status && shown.Reason == reason && shown.Message == message && maps.Equal(output, Output(svc)) {
 			return nil
 		}
 		if shown.Status == status {
 			since = shown.LastTransitionTime
 		}
 	}
-	return b.applyCondition(ctx, svc, applymeta.Condition().
+	return b.applyCondition(ctx, svc, output, applymeta.Condition().
 		WithType(ConditionReady).WithStatus(status).WithReason(reason).WithMessage(message).
 		WithLastTransitionTime(since).WithObservedGeneration(svc.Generation))
 }
 
-// clearCondition takes the condition off a Service that is ours no more.
+// clearCondition takes the condition and the whereabouts off a Service that is ours no more.
 func (b *Balancer) clearCondition(ctx context.Context, svc *corev1.Service) error {
-	if conditionIn(svc) == nil {
+	if conditionIn(svc) == nil && len(Output(svc)) == 0 {
 		return nil
 	}
-	return b.applyCondition(ctx, svc)
+	return b.applyCondition(ctx, svc, nil)
 }
 
-// applyCondition makes these our conditions on the Service with svc's UID.
-func (b *Balancer) applyCondition(ctx context.Context, svc *corev1.Service, conditions ...*applymeta.ConditionApplyConfiguration) error {
-	apply := applycore.Service(svc.Name, svc.Namespace).WithUID(svc.UID).
+// applyCondition makes these our annotations and conditions on the Service with
+// svc's UID. The status subresource takes annotations, too.
+func (b *Balancer) applyCondition(ctx context.Context, svc *corev1.Service, annotations map[string]string, conditions ...*applymeta.ConditionApplyConfiguration) error {
+	apply := applycore.Service(svc.Name, svc.Namespace).WithUID(svc.UID).WithAnnotations(annotations).
 		WithStatus(applycore.ServiceStatus().WithConditions(conditions...))
 	_, err := b.Kube.CoreV1().Services(svc.Namespace).ApplyStatus(ctx, apply, applyOptions)
 	if ignoreGone(err) != nil {

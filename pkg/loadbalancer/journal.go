@@ -18,6 +18,8 @@ type outcome struct {
 	status *corev1.LoadBalancerStatus
 	// how says what serves the Service, set with status.
 	how string
+	// where is what the Service shows of its whereabouts, nil if nothing is known.
+	where *whereabouts
 	// problem is what keeps the Service from what it asks for.
 	problem *Problem
 	// wait says, for the log, what is awaited; empty if nothing is.

@@ -76,6 +76,7 @@ func (b *Balancer) carryOut(ctx context.Context, w *world, c choice, p plan) (ou
 		return outcome{}, err
 	}
 	out := announce(w, p.build, held)
+	out.where = whereaboutsOf(c, p.build, w.pods)
 	if out.problem == nil {
 		out.problem = way.problem()
 	}

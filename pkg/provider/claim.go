@@ -41,7 +41,10 @@ func claimOf(svc *v1.Service, cfg loadbalancer.Config) claim {
 //     meets the Service for the first time after a restart. A foreign class
 //     would do for that only while the controller runs.
 //
-// Neither reaches the API: what the controller writes are differences of
+// What we write on a Service for people to read is not shown, because the
+// controller takes every change of an annotation for one of the Service.
+//
+// None of this reaches the API: what the controller writes are differences of
 // metadata and status.
 func show(svc *v1.Service, cfg loadbalancer.Config) *v1.Service {
 	claim := claimOf(svc, cfg)
@@ -50,6 +53,9 @@ func show(svc *v1.Service, cfg loadbalancer.Config) *v1.Service {
 	}
 	shown := svc.DeepCopy()
 	shown.Spec.LoadBalancerClass = nil
+	for key := range loadbalancer.Output(svc) {
+		delete(shown.Annotations, key)
+	}
 	if claim == released {
 		shown.Spec.Type = v1.ServiceTypeClusterIP
 	}

@@ -61,6 +61,16 @@ func ownsStatus(svc *v1.Service) {
 	}}
 }
 
+// The controller would take it for a change of the Service.
+func TestWhatWeWriteOnAServiceIsNotShown(t *testing.T) {
+	svc := service("a", ofClass(loadbalancer.Class))
+	svc.Annotations = map[string]string{loadbalancer.AnnotationGatewayPod: "p", loadbalancer.AnnotationSubnet: "s", "users": "own"}
+	shown := show(svc, loadbalancer.Config{})
+	if len(shown.Annotations) != 1 || shown.Annotations["users"] != "own" || len(svc.Annotations) != 3 {
+		t.Errorf("shown with %v, and has %v", shown.Annotations, svc.Annotations)
+	}
+}
+
 func TestShownServicesAreCopies(t *testing.T) {
 	svc := service("a", ofClass(loadbalancer.Class))
 	shown := show(svc, loadbalancer.Config{})
