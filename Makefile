@@ -14,6 +14,7 @@ export GOFLAGS := -trimpath -buildvcs=false
 DEMO_LAB ?= lab
 TEST_LAB ?= e2e
 CONFORMANCE_LAB ?= conformance
+CHURN_LAB ?= churn
 
 .PHONY: help
 help: ## Show this list
@@ -37,7 +38,7 @@ prepare: bin/lab ## Install the Debian packages that the checks use, and build w
 
 # All of test/e2e but cmd/hyper: to look at its fifty lines the linters would
 # read all of Kubernetes, for ten minutes.
-LINTED_E2E := ./assets/... ./cmd/lab/... ./conformance/... ./lab/... ./suite/...
+LINTED_E2E := ./assets/... ./churn/... ./cmd/lab/... ./conformance/... ./lab/... ./suite/...
 
 .PHONY: lint
 lint: bin/golangci-lint ## golangci-lint over both modules
@@ -56,6 +57,10 @@ e2e: bin/lab ## The cluster tests on a cluster of their own
 .PHONY: conformance
 conformance: bin/lab ## Kubernetes' own tests of load balancers, every one of them, on a cluster of their own
 	LAB_NAME=$(CONFORMANCE_LAB) hack/conformance.sh
+
+.PHONY: churn
+churn: bin/lab ## Ten minutes of addresses that come and go while controllers are killed, on a cluster of their own
+	LAB_NAME=$(CHURN_LAB) hack/churn.sh
 
 .PHONY: fuzz
 fuzz: ## Each fuzz test for 20 s

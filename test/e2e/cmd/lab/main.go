@@ -52,7 +52,7 @@ and they have IPv6 addresses that end alike, fd00:172:18::1 and fd00:203:113::7.
 	root.PersistentFlags().StringVar(&c.name, "name", name, "the lab's name; labs of different names live side by side (environment: LAB_NAME)")
 	root.AddCommand(
 		c.up(), c.down(), c.status(),
-		c.kubectl(), c.on(), c.load(), c.conformance(),
+		c.kubectl(), c.on(), c.load(), c.conformance(), c.churn(),
 		c.power("power-off", "Cut a node's power: its processes and containers end at once, its disks stay", (*lab.Lab).PowerOff),
 		c.power("power-on", "Start a node that is off", (*lab.Lab).PowerOn),
 		c.component("stop", "Stop a component and keep it stopped", (*lab.Lab).Stop),
