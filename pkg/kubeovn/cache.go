@@ -30,7 +30,8 @@ type Cache struct {
 	subnets, vips, ips, nads, vpcs *source
 	// ippools are a kind that Kube-OVN has since 1.12, and that matters only to
 	// those who name one.
-	ippools *source
+	ippools     *source
+	definitions *definitions
 
 	mu        sync.Mutex
 	lastGrant time.Time
@@ -81,6 +82,9 @@ func (c *Cache) Start(ctx context.Context) {
 		}
 		go s.informer.RunWithContext(ctx)
 	}
+	if c.definitions != nil {
+		go c.definitions.run(ctx)
+	}
 }
 
 // Synced reports whether all kinds have been read once. IPPools may be missing.
@@ -89,9 +93,10 @@ func (c *Cache) Synced() bool {
 		(c.ippools.informer.HasSynced() || c.ippools.trouble() != "")
 }
 
-// Missing says in words for people which kinds cannot be read and why: the
-// CRD is not installed, or RBAC forbids it. It is empty when all is well, and
-// becomes so again within seconds of the cause being gone. IPPools are not among them.
+// Missing says in words for people which kinds cannot be read or used and why:
+// the CRD is not installed or too old, or RBAC forbids it. It is empty when all
+// is well, and becomes so again within seconds of the cause being gone. IPPools
+// are not among them.
 func (c *Cache) Missing() []string {
 	var out []string
 	for _, s := range c.required() {
@@ -99,7 +104,7 @@ func (c *Cache) Missing() []string {
 			out = append(out, m)
 		}
 	}
-	return out
+	return append(out, c.definitions.troubles()...)
 }
 
 // Subnet returns a Subnet by name.

@@ -19,7 +19,9 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/fake"
-	ktesting "k8s.io/client-go/testing"
+	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/klog/v2"
+	"k8s.io/klog/v2/ktesting"
 )
 
 func fakeClient(objs ...runtime.Object) *fake.FakeDynamicClient {
@@ -84,8 +86,10 @@ func eventually(t *testing.T, what string, ok func() bool) {
 
 func started(t *testing.T, client dynamic.Interface) (*Cache, *recorder) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel)
+	return startedIn(t.Context(), client)
+}
+
+func startedIn(ctx context.Context, client dynamic.Interface) (*Cache, *recorder) {
 	c := NewCache(client)
 	for _, s := range c.sources() {
 		s.retry = 20 * time.Millisecond
@@ -239,7 +243,7 @@ func TestCacheSaysWhatIsMissingAndHeals(t *testing.T) {
 	}{
 		"the CRD is not installed": {
 			"list", apierrors.NewGenericServerResponse(404, "list", VipResource.GroupResource(), "", "the server could not find the requested resource", 0, true),
-			[]string{"Vip cannot be read", "vips.kubeovn.io", "is not installed"},
+			[]string{"Vip cannot be read", "vips.kubeovn.io", "is not installed: install Kube-OVN"},
 		},
 		"listing is forbidden": {
 			"list", apierrors.NewForbidden(VipResource.GroupResource(), "", fmt.Errorf("no role")),
@@ -254,16 +258,18 @@ func TestCacheSaysWhatIsMissingAndHeals(t *testing.T) {
 			client := fakeClient(thing(t, "Vip", "v", `"spec":{"subnet":"a"}`))
 			var mended atomic.Bool
 			if tc.verb == "list" {
-				client.PrependReactor("list", "vips", func(ktesting.Action) (bool, runtime.Object, error) {
+				client.PrependReactor("list", "vips", func(clienttesting.Action) (bool, runtime.Object, error) {
 					return !mended.Load(), nil, tc.err
 				})
 			} else {
-				client.PrependWatchReactor("vips", func(ktesting.Action) (bool, watch.Interface, error) {
+				client.PrependWatchReactor("vips", func(clienttesting.Action) (bool, watch.Interface, error) {
 					return !mended.Load(), nil, tc.err
 				})
 			}
-			c, changes := started(t, client)
+			log := ktesting.NewLogger(t, ktesting.NewConfig(ktesting.BufferLogs(true)))
+			c, changes := startedIn(klog.NewContext(t.Context(), log), client)
 			eventually(t, "missing", func() bool { return len(c.Missing()) == 1 })
+			time.Sleep(100 * time.Millisecond) // several tries
 			for _, part := range tc.says {
 				if !strings.Contains(c.Missing()[0], part) {
 					t.Errorf("%q does not say %q", c.Missing()[0], part)
@@ -277,6 +283,12 @@ func TestCacheSaysWhatIsMissingAndHeals(t *testing.T) {
 			if !slices.Contains(changes.take(), "Vip v spec") {
 				t.Error("the Vip was not told")
 			}
+			said := log.GetSink().(ktesting.Underlier).GetBuffer().String()
+			for _, line := range []string{"Load balancers cannot be made", "Readable again"} {
+				if n := strings.Count(said, line); n != 1 {
+					t.Errorf("%q is in the log %d times:\n%s", line, n, said)
+				}
+			}
 		})
 	}
 }
@@ -285,7 +297,7 @@ func TestCacheSaysWhatIsMissingAndHeals(t *testing.T) {
 func TestCacheDoesWithoutIPPools(t *testing.T) {
 	client := fakeClient(thing(t, "Vip", "v", `"spec":{"subnet":"a"}`), thing(t, "IPPool", "p", `"spec":{"subnet":"a","ips":["10.0.0.2..10.0.0.3","x"]}`))
 	var mended atomic.Bool
-	client.PrependReactor("list", "ippools", func(ktesting.Action) (bool, runtime.Object, error) {
+	client.PrependReactor("list", "ippools", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return !mended.Load(), nil, apierrors.NewNotFound(IPPoolResource.GroupResource(), "")
 	})
 	c, _ := started(t, client)

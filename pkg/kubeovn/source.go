@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
 )
 
 // unreadableRetry is how often a kind that cannot be read is tried again. The
@@ -69,7 +70,7 @@ func newSource(client dynamic.Interface, kind Kind, gvr schema.GroupVersionResou
 func (s *source) list(ctx context.Context, resource dynamic.ResourceInterface, options metav1.ListOptions) (runtime.Object, error) {
 	for {
 		l, err := resource.List(ctx, options)
-		s.note("list", err)
+		s.note(ctx, "list", err)
 		if err == nil {
 			return l, nil
 		}
@@ -85,7 +86,7 @@ func (s *source) list(ctx context.Context, resource dynamic.ResourceInterface, o
 func (s *source) watch(ctx context.Context, resource dynamic.ResourceInterface, options metav1.ListOptions) (watch.Interface, error) {
 	for {
 		w, err := resource.Watch(ctx, options)
-		s.note("watch", err)
+		s.note(ctx, "watch", err)
 		if err == nil {
 			return w, nil
 		}
@@ -106,9 +107,23 @@ func (s *source) pause(ctx context.Context) bool {
 	}
 }
 
-// note remembers why a verb failed, if it is for a person to mend. A watch
-// that begins shows that all is well; a list shows only that one can list.
-func (s *source) note(verb string, err error) {
+// note remembers why a verb failed, if it is for a person to mend, and says in
+// the log when that begins and ends.
+func (s *source) note(ctx context.Context, verb string, err error) {
+	before := s.trouble()
+	s.remember(verb, err)
+	switch now := s.trouble(); {
+	case now == before:
+	case now != "":
+		klog.FromContext(ctx).Error(nil, "Load balancers cannot be made", "trouble", now, "retryEvery", s.retry)
+	default:
+		klog.FromContext(ctx).Info("Readable again", "kind", s.kind)
+	}
+}
+
+// remember keeps what went wrong with a verb. A watch that begins shows that
+// all is well; a list shows only that one can list.
+func (s *source) remember(verb string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -130,14 +145,22 @@ func (s *source) trouble() string {
 		switch {
 		case err == nil:
 		case apierrors.IsNotFound(err):
-			return fmt.Sprintf("%s cannot be read: the CustomResourceDefinition %s (version %s) is not installed",
-				s.kind, s.gvr.GroupResource(), s.gvr.Version)
+			return fmt.Sprintf("%s cannot be read: the CustomResourceDefinition %s (version %s) is not installed: install %s",
+				s.kind, s.gvr.GroupResource(), s.gvr.Version, s.project())
 		default:
 			return fmt.Sprintf("%s cannot be read: RBAC must allow kube-ovn-ccm to %s %s: %v",
 				s.kind, verb, s.gvr.GroupResource(), err)
 		}
 	}
 	return ""
+}
+
+// project is what brings the kind's definition.
+func (s *source) project() string {
+	if s.kind == KindNAD {
+		return "multus"
+	}
+	return "Kube-OVN"
 }
 
 // unreadable tells what only a person can mend from what passes.

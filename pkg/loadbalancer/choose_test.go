@@ -306,7 +306,7 @@ func TestChoose(t *testing.T) {
 		"Kube-OVN is not installed": {
 			change: func(w *world) { w.unreadable = []string{"vips.kubeovn.io: not installed"} },
 			reason: "KubeOVNUnreadable",
-			text:   "Kube-OVN or multus cannot be read: install it, or grant kube-ovn-ccm access: vips.kubeovn.io: not installed",
+			text:   "Kube-OVN or multus cannot be used: vips.kubeovn.io: not installed",
 		},
 		"the first lists are still on their way": {
 			change: func(w *world) { w.synced = false },

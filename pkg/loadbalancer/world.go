@@ -85,7 +85,7 @@ type choice struct {
 // awaited, if that cannot be had.
 func choose(w *world) (c choice, wait string, problem *Problem) {
 	if len(w.unreadable) > 0 {
-		return c, "", problemf("KubeOVNUnreadable", "Kube-OVN or multus cannot be read: install it, or grant kube-ovn-ccm access: %s", strings.Join(w.unreadable, "; "))
+		return c, "", problemf("KubeOVNUnreadable", "Kube-OVN or multus cannot be used: %s", strings.Join(w.unreadable, "; "))
 	}
 	if !w.synced {
 		return c, "the first list of Kube-OVN's objects", nil

@@ -62,6 +62,8 @@ type clients struct {
 	controller kubernetes.Interface
 	kube       kubernetes.Interface
 	dynamic    dynamic.Interface
+	// documents describe the API server's kinds.
+	documents kubeovn.Documents
 }
 
 var (
@@ -101,6 +103,7 @@ func newClients(config *rest.Config) (clients, error) {
 	if c.dynamic, err = dynamic.NewForConfig(config); err != nil {
 		return c, fmt.Errorf("client for Kube-OVN and multus: %w", err)
 	}
+	c.documents = c.kube.Discovery().OpenAPIV3()
 	return c, nil
 }
 
@@ -150,6 +153,7 @@ func (p *Provider) SetInformers(shared informers.SharedInformerFactory) {
 	endpoints.listen(wakeups.now)
 	theirs.listen(wakeups.now, wakeups.asking)
 	kubeOVN.OnChange(wakeups.changed)
+	kubeOVN.CheckDefinitions(p.clients.documents, wakeups.mended)
 
 	managed.start(p.ctx)
 	theirs.start(p.ctx)

@@ -20,6 +20,7 @@ import (
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/openapi"
 	k8stesting "k8s.io/client-go/testing"
 	"k8s.io/cloud-provider/app"
 	"k8s.io/cloud-provider/app/config"
@@ -60,7 +61,7 @@ func lead(t *testing.T, objects ...runtime.Object) *leader {
 		t.Fatal(err)
 	}
 	p := New(cfg)
-	p.connect(ctx, clients{controller: kube, kube: kube, dynamic: l.dynamic})
+	p.connect(ctx, clients{controller: kube, kube: kube, dynamic: l.dynamic, documents: noDocuments{}})
 	shared := informers.NewSharedInformerFactory(kube, 0)
 	p.SetInformers(shared)
 	var c config.Config
@@ -77,6 +78,11 @@ func lead(t *testing.T, objects ...runtime.Object) *leader {
 	shared.Start(ctx.Done())
 	return l
 }
+
+// noDocuments is an API server that describes none of its kinds.
+type noDocuments struct{}
+
+func (noDocuments) Paths() (map[string]openapi.GroupVersion, error) { return nil, nil }
 
 // applyNAD is server-side apply for one writer, which the fake cannot do.
 func (l *leader) applyNAD(action k8stesting.Action) (bool, runtime.Object, error) {

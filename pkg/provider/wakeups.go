@@ -63,6 +63,14 @@ func (w *wakeups) changed(c kubeovn.Change) {
 	}
 }
 
+// mended wakes the Services that wait, when what was wrong for all of them is
+// not any more.
+func (w *wakeups) mended() {
+	for _, key := range w.balancer.Pending() {
+		w.now(key)
+	}
+}
+
 // freed reports whether a change means that there may be addresses where there
 // were none: something that holds one is gone, or a Subnet counts more of them.
 func (w *wakeups) freed(c kubeovn.Change) bool {
