@@ -38,7 +38,7 @@ prepare: bin/lab ## Install the Debian packages that the checks use, and build w
 
 # All of test/e2e but cmd/hyper: to look at its fifty lines the linters would
 # read all of Kubernetes, for ten minutes.
-LINTED_E2E := ./assets/... ./churn/... ./cmd/lab/... ./conformance/... ./lab/... ./suite/...
+LINTED_E2E := ./assets/... ./churn/... ./cmd/lab/... ./cmd/recorder/... ./conformance/... ./lab/... ./suite/...
 
 .PHONY: lint
 lint: bin/golangci-lint ## golangci-lint over both modules
