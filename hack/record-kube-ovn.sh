@@ -11,9 +11,14 @@ export CGO_ENABLED=0 GOFLAGS="-trimpath -buildvcs=false" GOWORK=off
 
 mkdir -p "$work"
 [ -d "$sources" ] || git clone --quiet --depth 1 --branch "$version" https://github.com/kubeovn/kube-ovn "$sources"
-# The controller was one of several commands of one program, and then became a program.
-package=./cmd
-if grep -qs '^package main' "$sources"/cmd/controller/*.go; then package=./cmd/controller; fi
+# The controller became a program of its own in v1.13. Before, it was one of several commands of a program whose other
+# parts nobody needs here.
+package=./cmd/controller
+if ! grep -qs '^package main' "$sources"/cmd/controller/*.go; then
+  package=./cmd/only
+  mkdir -p "$sources/cmd/only"
+  printf 'package main\n\nimport "github.com/kubeovn/kube-ovn/cmd/controller"\n\nfunc main() { controller.CmdMain() }\n' >"$sources/cmd/only/main.go"
+fi
 # It looks at its own name.
 go -C "$sources" build -o "$PWD/$work/kube-ovn-controller" "$package"
 definitions=$sources/charts/kube-ovn-v2/crds/kube-ovn-crd.yaml

@@ -151,7 +151,7 @@ func TestWhatTheVersionsAnswerIsWhatIsDocumented(t *testing.T) {
 	}
 }
 
-// TestNoTwoServicesHoldOneAddress looks at every Vip and IP that a version has
+// TestNoTwoHoldersOfOneAddressWereRecorded looks at every Vip and IP that a version has
 // written, before and after its restart.
 func TestNoTwoHoldersOfOneAddressWereRecorded(t *testing.T) {
 	for _, v := range recordedVersions(t) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -167,6 +168,10 @@ func (s *scenario) addresses(ctx context.Context) error {
 			got, err := s.reserver.Reserve(ctx, req)
 			if err != nil {
 				return err
+			}
+			if got.MustMove { // as the load balancer does when the gateway is down
+				_, err := s.reserver.Release(ctx, req.Owner)
+				return errors.Join(errors.New("it moves"), err)
 			}
 			got.RetryAfter = 0
 			if got != last {

@@ -118,11 +118,13 @@ func (c *cluster) databases(ctx context.Context) error {
 			return err
 		}
 	}
-	// What ovn-nbctl and ovn-northd would begin with.
-	for port, table := range map[string]string{"6641": "NB_Global", "6642": "SB_Global"} {
-		transaction := fmt.Sprintf(`["OVN_%sbound",{"op":"insert","table":%q,"row":{}}]`, map[string]string{"6641": "North", "6642": "South"}[port], table)
+	// What ovn-northd begins with; some versions of Kube-OVN wait for it, others need its options.
+	for port, transaction := range map[string]string{
+		"6641": `["OVN_Northbound",{"op":"insert","table":"NB_Global","row":{"options":["map",[["mac_prefix","0a:00:00"]]]}}]`,
+		"6642": `["OVN_Southbound",{"op":"insert","table":"SB_Global","row":{}}]`,
+	} {
 		if out, err := c.debian(ctx, "ovsdb-client", "transact", "tcp:127.0.0.1:"+port, transaction).CombinedOutput(); err != nil {
-			return fmt.Errorf("initializing %s: %w: %s", table, err, out)
+			return fmt.Errorf("initializing OVN's database: %w: %s", err, out)
 		}
 	}
 	return nil
