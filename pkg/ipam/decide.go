@@ -143,7 +143,7 @@ func decideHeld(in input, held kubeovn.Addrs) action {
 		a = decideLost(in)
 	}
 	if a.op == opNone && !a.result.MustMove && !guarded(in.vip) {
-		a = guard(in.vip, a)
+		a = in.guard(a)
 	}
 	a.result.Addrs, a.result.MAC = held, in.vip.MAC
 	return a

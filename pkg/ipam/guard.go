@@ -43,13 +43,18 @@ func guarded(vip *kubeovn.Vip) bool {
 }
 
 // guard adds the guard to what was decided. Before its finalizer is on the Vip,
-// Kube-OVN still works on it, and would refuse to go on.
-func guard(vip *kubeovn.Vip, a action) action {
-	if len(vip.Finalizers) == 0 {
-		if a.result.State == Granted {
-			a.result = Result{State: Pending, RetryAfter: staleRetry}
+// Kube-OVN still works on it, and would refuse to go on; Kube-OVN 1.12 puts none
+// on it, and is done soon.
+func (in input) guard(a action) action {
+	if len(in.vip.Finalizers) == 0 {
+		wait := in.wait.on(in.vip.UID, in.now)
+		if left := patience - in.now.Sub(wait.asked); left > 0 {
+			if a.result.State == Granted {
+				a.result = Result{State: Pending, RetryAfter: min(left, staleRetry)}
+			}
+			a.wait = wait
+			return a
 		}
-		return a
 	}
 	a.op = opGuard
 	return a

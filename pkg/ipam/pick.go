@@ -52,7 +52,7 @@ func (in input) any(v4 bool) (netip.Addr, *problem) {
 	cidr, _ := req.Subnet.CIDR(v4)
 	switch {
 	case !v4:
-		addr, _ := in.pick(kubeovn.Ranges{remote(cidr, req.Owner)}, 0)
+		addr, _ := in.pick(remote(cidr, req.Owner), 0)
 		return addr, nil
 	case req.AvoidBuggyIPs:
 		addr, _ := in.pick(startingAt(kubeovn.RangeOf(cidr), seed(req.Owner)), 0)
@@ -167,11 +167,9 @@ func startingAt(r kubeovn.Range, seed uint64) kubeovn.Ranges {
 // itself, from an address on that the Service's name leads to. Kube-OVN hands
 // out the lowest free address; after a restart, too, to every Vip whose IPv6
 // address it has forgotten, which would be that of a Service otherwise.
-func remote(cidr netip.Prefix, owner kubeovn.Owner) kubeovn.Range {
+func remote(cidr netip.Prefix, owner kubeovn.Owner) kubeovn.Ranges {
 	r := kubeovn.RangeOf(netip.PrefixFrom(cidr.Addr(), max(cidr.Bits(), 96)))
-	half := count(r) / 2
-	upper := kubeovn.Range{First: plus(r.First, half), Last: r.Last}
-	return kubeovn.Range{First: plus(upper.First, seed(owner)%max(half, 1)), Last: upper.Last}
+	return startingAt(kubeovn.Range{First: plus(r.First, count(r)/2), Last: r.Last}, seed(owner))
 }
 
 // count is the number of addresses in a range, at most 1<<32.

@@ -155,10 +155,16 @@ func TestRemoteAddressesAreInTheUpperHalf(t *testing.T) {
 	for _, prefix := range []string{"fd00::/64", "fd00::/96", "fd00::/112", "fd00::ff00/120", "fd00::/125", "fd00::2/127", "fd00::3/128"} {
 		p := netip.MustParsePrefix(prefix).Masked()
 		for i := range 100 {
-			r := remote(p, kubeovn.Owner{Namespace: "a", Name: fmt.Sprint(i)})
-			half := plus(p.Addr(), count(kubeovn.RangeOf(netip.PrefixFrom(p.Addr(), max(p.Bits(), 96))))/2)
-			if !p.Contains(r.First) || !p.Contains(r.Last) || r.First.Less(half) || r.Last.Less(r.First) {
-				t.Fatalf("%s: %s to %s", prefix, r.First, r.Last)
+			size := count(kubeovn.RangeOf(netip.PrefixFrom(p.Addr(), max(p.Bits(), 96))))
+			half, offered := plus(p.Addr(), size/2), uint64(0)
+			for _, r := range remote(p, kubeovn.Owner{Namespace: "a", Name: fmt.Sprint(i)}) {
+				offered += count(r)
+				if !p.Contains(r.First) || !p.Contains(r.Last) || r.First.Less(half) || r.Last.Less(r.First) {
+					t.Fatalf("%s: %s to %s", prefix, r.First, r.Last)
+				}
+			}
+			if offered != size-size/2 {
+				t.Fatalf("%s: %d of %d addresses are offered", prefix, offered, size)
 			}
 		}
 	}

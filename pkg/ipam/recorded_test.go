@@ -34,6 +34,7 @@ func replay(t *testing.T, objects []*unstructured.Unstructured) (*kubeovn.Cache,
 	resources := map[string]schema.GroupVersionResource{
 		"Subnet": kubeovn.SubnetResource, "Vip": kubeovn.VipResource, "IP": kubeovn.IPResource,
 		"NetworkAttachmentDefinition": kubeovn.NADResource, "Vpc": kubeovn.VpcResource,
+		"IPPool": kubeovn.IPPoolResource,
 	}
 	kinds := map[schema.GroupVersionResource]string{}
 	for kind, r := range resources {
