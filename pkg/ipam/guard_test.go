@@ -36,7 +36,11 @@ func TestDecideGuardsAddressesAgainstRestarts(t *testing.T) {
 		},
 		"Kube-OVN finishes its work first": {
 			subnet: dual(), needs: needsBoth, vip: mine("", "172.18.0.40,fd00::40", unguarded, early),
-			state: Pending, retry: staleRetry, held: "172.18.0.40,fd00::40",
+			state: Pending, retry: staleRetry, held: "172.18.0.40,fd00::40", waits: true,
+		},
+		"Kube-OVN 1.12 puts no finalizer on a Vip, and is done soon": {
+			subnet: dual(), needs: needsBoth, vip: mine("", "172.18.0.40,fd00::40", unguarded, early), wait: waited("attach-subnet ", patience),
+			op: opGuard, state: Granted, held: "172.18.0.40,fd00::40",
 		},
 		"an impossible wish does not leave the addresses unguarded": {
 			subnet: dual(), needs: needsBoth, wish: "9.9.9.9", vip: mine("", "172.18.0.40,fd00::40", unguarded),
