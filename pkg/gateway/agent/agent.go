@@ -55,6 +55,7 @@ type Kernel interface {
 // Neighbours is the link on which one address is asked for and announced.
 type Neighbours interface {
 	Probe(ctx context.Context) (net.HardwareAddr, error)
+	Ask(ctx context.Context) (net.HardwareAddr, error)
 	Announce() error
 	Close() error
 }
@@ -73,7 +74,8 @@ type Agent struct {
 	carrier     bool              // the attachment had a carrier at the last look
 	held        []desired.Address // those of the document that the kernel has
 	announce    announcer
-	reason      string // the last reason that was logged
+	awaited     []desired.Address // those that other hosts have
+	reason      string            // the last reason that was logged
 }
 
 // New returns an agent for the network namespace of the process.
@@ -96,7 +98,7 @@ func (a *Agent) sync(ctx context.Context) (serving bool, err error) {
 	if errors.Is(err, context.Canceled) {
 		return false, nil // Run gives the addresses back next
 	}
-	status := Status{Serving: err == nil, Applied: a.applied, Time: time.Now()}
+	status := Status{Serving: err == nil, Applied: a.applied, Awaited: prefixes(a.awaited), Time: time.Now()}
 	if err != nil {
 		status.Reason = err.Error()
 	}
@@ -184,7 +186,7 @@ func clusterIPs(d *spec.Document) (all []netip.Addr) {
 
 // converge makes the kernel agree with the last good document.
 func (a *Agent) converge(ctx context.Context) error {
-	a.held = nil
+	a.held, a.awaited = nil, nil
 	link := a.document.Interface
 	want, err := a.want()
 	if err != nil {

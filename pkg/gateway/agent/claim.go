@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -25,6 +27,9 @@ func (a *Agent) take(ctx context.Context, steps []desired.Op) error {
 	}
 	taken := false
 	for i, op := range steps {
+		if _, others := errors.AsType[*inUseError](errs[i]); others {
+			a.awaited = append(a.awaited, op.Object.(desired.Address))
+		}
 		if errs[i] != nil {
 			continue
 		}
@@ -63,7 +68,46 @@ func (a *Agent) claimOne(ctx context.Context, address desired.Address) error {
 		return err
 	}
 	if holder != nil {
-		return fmt.Errorf("address %s is in use on the network by MAC %s", address.Prefix.Addr(), holder)
+		return &inUseError{address.Prefix.Addr(), holder}
 	}
 	return nil
+}
+
+// inUseError says that another host answers for an address.
+type inUseError struct {
+	address netip.Addr
+	holder  net.HardwareAddr
+}
+
+func (e *inUseError) Error() string {
+	return fmt.Sprintf("address %s is in use on the network by MAC %s", e.address, e.holder)
+}
+
+// askAgain is the time between two questions for an address that another host
+// has. A question costs a frame, a look at the kernel much more.
+const askAgain = 100 * time.Millisecond
+
+// vacated asks once for the addresses that other hosts have, and reports
+// whether nobody answers for one of them any more: it may be taken then, after
+// a proper look.
+func (a *Agent) vacated(ctx context.Context) bool {
+	for _, address := range a.awaited {
+		link, err := a.dial(address.Link, address.Prefix.Addr())
+		if err != nil {
+			return true // the look will tell
+		}
+		holder, err := link.Ask(ctx)
+		link.Close()
+		if err != nil || holder == nil {
+			return true
+		}
+	}
+	return false
+}
+
+func prefixes(addresses []desired.Address) (all []netip.Prefix) {
+	for _, address := range addresses {
+		all = append(all, address.Prefix)
+	}
+	return all
 }

@@ -45,7 +45,16 @@ func (a *Agent) Run(ctx context.Context) error {
 	next := alarm{time.NewTimer(0), time.Now()}
 	defer next.Stop()
 	for {
+		var ask <-chan time.Time
+		if len(a.awaited) > 0 {
+			ask = time.After(askAgain)
+		}
 		select {
+		case <-ask:
+			if a.vacated(ctx) {
+				a.awaited = nil
+				next.within(0)
+			}
 		case <-ctx.Done():
 			return a.shutdown(context.WithoutCancel(ctx))
 		case <-document.Events:

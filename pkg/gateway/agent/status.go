@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,6 +31,10 @@ type Status struct {
 	Applied string `json:"applied"`
 	// Reason says why it is not serving; empty if it is.
 	Reason string `json:"reason,omitempty"`
+	// Awaited are the addresses that are not here because other hosts answer for
+	// them. Everything else is in place: they are taken as soon as those fall
+	// silent.
+	Awaited []netip.Prefix `json:"awaited,omitempty"`
 	// Time is when the kernel was last looked at.
 	Time time.Time `json:"time"`
 }

@@ -3,6 +3,7 @@ package command
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -50,6 +51,12 @@ func New(version string) *cobra.Command {
 	root.RunE = run.RunE
 	root.AddCommand(run,
 		readyCommand(&config, &documentHash),
+		&cobra.Command{
+			Use:   "status",
+			Short: "Print what the agent last found, as JSON",
+			Args:  cobra.NoArgs,
+			RunE:  func(cmd *cobra.Command, _ []string) error { return status(cmd.OutOrStdout(), config) },
+		},
 		&cobra.Command{
 			Use:   "show",
 			Short: "Print what the document asks of the kernel, and what is missing",
@@ -134,6 +141,17 @@ func ready(config agent.Config, documentHash string) error {
 		return fmt.Errorf("read the hash of the newest document: %w", err)
 	}
 	return agent.Ready(status, document, string(announced), time.Now())
+}
+
+func status(w io.Writer, config agent.Config) error {
+	s, err := agent.ReadStatus(config.StatusDir)
+	if err != nil {
+		return err
+	}
+	if err := json.NewEncoder(w).Encode(s); err != nil {
+		return fmt.Errorf("print status: %w", err)
+	}
+	return nil
 }
 
 func show(w io.Writer, config agent.Config) error {
