@@ -18,6 +18,9 @@ type input struct {
 	// asked reports whether another Service has asked for an address and not
 	// been answered yet; nil: none has.
 	asked func(netip.Addr) bool
+	// predecessor says whether the Service's predecessor holds an address, and
+	// nobody else.
+	predecessor func(netip.Addr) bool
 	// pools are the IPPools of the requested Subnet.
 	pools     []*kubeovn.IPPool
 	lastGrant time.Time
@@ -84,6 +87,9 @@ func decide(in input) action {
 func decideAbsent(in input) action {
 	want, p := choose(in)
 	if p != nil {
+		if in.ahead(p) {
+			return action{result: Result{State: Pending, Ahead: true, Addrs: in.request.Wish, RetryAfter: staleRetry}}
+		}
 		return action{result: p.result()}
 	}
 	in.wait.vip, in.wait.asked = "", in.now

@@ -54,6 +54,10 @@ type Request struct {
 	Ahead func() int
 	// Field is where Wish was read, "spec.loadBalancerIP", for messages.
 	Field string
+	// Predecessor is the Pod, in the Service's namespace, that has served the
+	// Service so far and is about to hand its addresses over, which are the Wish;
+	// empty: none is.
+	Predecessor string
 }
 
 // State is how far a reservation is.
@@ -97,6 +101,10 @@ type Result struct {
 	// Detail, set when Refused, may differ while the cause is the same: who has
 	// the addresses of a pool.
 	Detail string
+	// Ahead, in state Pending: the Service's predecessor holds Addrs, the Wish. A
+	// gateway may be made for them; as long as they are answered for on the
+	// network, it does not take them.
+	Ahead bool
 	// MustMove, in state Pending: Addrs do not satisfy the request and addresses
 	// that would are to be had. The caller takes the gateway down,
 	// calls Release until that reports true, then Reserve again.

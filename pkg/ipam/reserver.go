@@ -119,15 +119,16 @@ func (r *Reserver) decide(req Request, vip *kubeovn.Vip) action {
 	defer r.choosing.Unlock()
 	now := r.now()
 	a := decide(input{
-		request:   req,
-		vip:       vip,
-		holder:    func(addr netip.Addr) string { return r.holder(req, addr) },
-		asked:     r.askedByOthers(req, now),
-		pools:     r.cache.IPPoolsOf(req.Subnet.Name),
-		lastGrant: r.cache.LastGrant(),
-		renewed:   r.renewed(req.Owner.UID),
-		now:       now,
-		wait:      r.wait(req.Owner.UID),
+		request:     req,
+		vip:         vip,
+		holder:      func(addr netip.Addr) string { return r.holder(req, addr) },
+		predecessor: func(addr netip.Addr) bool { return r.predecessor(req, addr) },
+		asked:       r.askedByOthers(req, now),
+		pools:       r.cache.IPPoolsOf(req.Subnet.Name),
+		lastGrant:   r.cache.LastGrant(),
+		renewed:     r.renewed(req.Owner.UID),
+		now:         now,
+		wait:        r.wait(req.Owner.UID),
 	})
 	if a.op == opCreate {
 		r.asks.note(req, a.want, now)

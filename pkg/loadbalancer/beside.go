@@ -27,15 +27,16 @@ const (
 
 // KubeOVNs says why a Service that asks for our load balancer, and for which we
 // have made nothing yet, is left to Kube-OVN's own lb-svc: that is switched on
-// (enabled) and serves it, or has made a gateway for it that is still there.
-// Nil if it is not.
+// (enabled) and serves it, or has made a gateway for it that is still there and
+// does not hand over to ours. Nil if it is not.
 func KubeOVNs(svc *corev1.Service, enabled, hasGateway bool) *Problem {
+	_, handing := handoverOf(svc)
 	switch {
 	case enabled && lbsvc.Serves(svc):
 		return problemf(ReasonLbSvcEnabled,
 			"Kube-OVN itself serves this Service, because it runs with --enable-lb-svc: to have it served by kube-ovn-ccm, %s and, if Kube-OVN has made a gateway for it, run %s",
 			switchLbSvcOff, migrate)
-	case hasGateway:
+	case hasGateway && !handing:
 		return foreignGateway(svc.Namespace, lbsvc.DeploymentName(svc.Name))
 	}
 	return nil

@@ -13,6 +13,8 @@ import (
 func TestWhatIsLeftToKubeOVN(t *testing.T) {
 	plain := guideService()
 	plain.Annotations = nil
+	handed := guideService()
+	marked(takesOver)(handed)
 	for sentence, c := range map[string]struct {
 		svc              *corev1.Service
 		enabled, gateway bool
@@ -22,6 +24,7 @@ func TestWhatIsLeftToKubeOVN(t *testing.T) {
 		"what it serves while it is on":                      {svc: guideService(), enabled: true, want: "KubeOVNLbSvcEnabled"},
 		"not what it does not serve":                         {svc: plain, enabled: true},
 		"what it has a gateway for, off or not":              {svc: guideService(), gateway: true, want: "ForeignGateway"},
+		"not what its gateway hands over":                    {svc: handed, gateway: true},
 		"the switch is told first, as the first thing to do": {svc: guideService(), enabled: true, gateway: true, want: "KubeOVNLbSvcEnabled"},
 	} {
 		t.Run(sentence, func(t *testing.T) {

@@ -22,9 +22,10 @@ const CleanupFinalizer = servicehelper.LoadBalancerCleanupFinalizer
 // Claims reports whether a Service, as it stands in the API, is to be served
 // by us: of type LoadBalancer and either of our class, or of no class and with
 // the attachment annotation (or a default attachment in cfg). Another class is
-// another implementation's, whatever the annotations.
+// another implementation's, whatever the annotations; and a Service that was
+// given back to Kube-OVN stays there.
 func Claims(svc *corev1.Service, cfg Config) bool {
-	if svc.Spec.Type != corev1.ServiceTypeLoadBalancer {
+	if svc.Spec.Type != corev1.ServiceTypeLoadBalancer || LeftAlone(svc) {
 		return false
 	}
 	if class := svc.Spec.LoadBalancerClass; class != nil {

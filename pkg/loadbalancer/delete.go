@@ -42,6 +42,9 @@ func (b *Balancer) GetLoadBalancer(ctx context.Context, _ string, svc *corev1.Se
 func (b *Balancer) EnsureLoadBalancerDeleted(ctx context.Context, _ string, svc *corev1.Service) error {
 	owner := ownerOf(svc)
 	defer b.locks.lock(owner.Key())()
+	if svc, err := b.Services.Services(owner.Namespace).Get(owner.Name); err == nil && svc.UID == owner.UID && GoesBack(svc) {
+		return b.letGo(ctx, svc)
+	}
 	var left []string
 	err := poll(ctx, b.deletionWait, func(ctx context.Context) (done bool, err error) {
 		left, err = b.teardown(ctx, owner)
@@ -58,6 +61,13 @@ func (b *Balancer) EnsureLoadBalancerDeleted(ctx context.Context, _ string, svc 
 		return b.clearCondition(ctx, svc)
 	}
 	return nil
+}
+
+// letGo takes the hands off a Service that goes back to Kube-OVN, and says so by
+// taking the condition off it: from then on nothing of it is changed.
+func (b *Balancer) letGo(ctx context.Context, svc *corev1.Service) error {
+	b.forget(ownerOf(svc))
+	return b.clearCondition(ctx, svc)
 }
 
 // forget drops all that is remembered of a Service.

@@ -117,7 +117,7 @@ func (b *Balancer) lookAgain(ctx context.Context, w *world) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("reading the Service: %w", err)
 	}
-	if svc == nil || svc.UID != owner.UID || !wanted(svc, b.Config) {
+	if svc == nil || svc.UID != owner.UID || !wanted(svc, b.Config) || MigrationOf(svc) != MigrationOf(w.service) {
 		return false, nil
 	}
 	if w.deployment == nil {

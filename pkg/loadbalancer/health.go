@@ -24,6 +24,10 @@ const (
 	readyPatience = 30 * time.Second
 )
 
+// ReasonGatewayNotReady is the reason of the Problem of a gateway that runs and
+// does not carry traffic.
+const ReasonGatewayNotReady = "GatewayNotReady"
+
 // gatewayHealth says why no Pod of a gateway carries traffic: a Problem if
 // somebody has to do something, else what is awaited.
 func gatewayHealth(w *world, g *gateway) outcome {
@@ -142,7 +146,7 @@ func unready(pod *corev1.Pod, g *gateway, since, now time.Time) (*Problem, time.
 	if left := readyPatience - now.Sub(since); left > 0 {
 		return nil, left
 	}
-	return problemf("GatewayNotReady",
+	return problemf(ReasonGatewayNotReady,
 		"the gateway on node %s runs but cannot carry traffic: see the Pod's Events and kubectl logs -n %s deployment/%s",
 		pod.Spec.NodeName, pod.Namespace, g.name()), 0
 }

@@ -56,12 +56,15 @@ func madeFor(obj metav1.Object) (types.UID, bool) {
 // earlier Service of the same name is to be removed; one that is being deleted
 // is awaited.
 func obstacles(w *world) (remove []place, wait string, problem *Problem) {
+	_, handing := handoverOf(w.service)
 	for _, p := range w.places() {
 		if p.object == nil {
 			continue
 		}
 		uid, ours := madeFor(p.object)
 		switch {
+		case !ours && p.kind == "Deployment" && handing:
+			wait = "the end of Kube-OVN's Deployment"
 		case !ours && p.kind == "Deployment":
 			return nil, "", foreignGateway(w.owner.Namespace, p.object.GetName())
 		case !ours:

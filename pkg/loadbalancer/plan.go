@@ -23,8 +23,10 @@ type plan struct {
 	// move takes the gateway down because it has another address than the
 	// Service is to have; release gives the address back as well.
 	move, release bool
-	// build makes the gateway what it has to be.
+	// build makes the gateway what it has to be; ahead says that its addresses
+	// are still those of Kube-OVN's own gateway.
 	build *gateway
+	ahead bool
 }
 
 // decide says what comes next, given the state of the reservation.
@@ -36,14 +38,35 @@ func decide(w *world, c choice, reserved ipam.Result) plan {
 	case reserved.State == ipam.Refused:
 		p.problem = &Problem{Reason: reserved.Reason, Message: reserved.Message, Detail: reserved.Detail}
 		p.move = lostAddress(w, c, reserved)
-	case reserved.State == ipam.Pending:
+	case reserved.State == ipam.Pending && !reserved.Ahead:
 		p.wait = "an address from Kube-OVN"
 	case hasOtherAddress(w, c, reserved.Addrs):
 		p.move = true
 	default:
-		p.build = newGateway(w, c, reserved)
+		p.build, p.ahead = newGateway(w, c, reserved), reserved.Ahead
 	}
 	return p
+}
+
+// handoverPatience is for how long a gateway may be ready to take over before
+// that is called a problem.
+const handoverPatience = time.Minute
+
+// awaitHandover says what is awaited while the addresses are still those of
+// Kube-OVN's own gateway, which serves. That the Pod does not carry traffic is as
+// it should be; that it goes on for long is not.
+func awaitHandover(w *world, out outcome) outcome {
+	if out.problem != nil && out.problem.Reason != ReasonGatewayNotReady {
+		return out
+	}
+	h, _ := handoverOf(w.service)
+	out.problem, out.wait = nil, "the hand-over by Kube-OVN's gateway Pod "+h.pod
+	if w.deployment != nil && w.now.Sub(w.deployment.CreationTimestamp.Time) > handoverPatience {
+		out.problem = problemf("HandoverUnfinished",
+			"Kube-OVN's gateway Pod %s has the address, and its successor waits for it: run \"kube-ovn-ccm migrate\" again to finish the move", h.pod)
+	}
+	out.retryAfter = handoverPatience
+	return out
 }
 
 // lostAddress reports whether the gateway uses an address that somebody else

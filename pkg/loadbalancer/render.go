@@ -70,13 +70,13 @@ func newGateway(w *world, c choice, reserved ipam.Result) *gateway {
 
 // macOf returns the hardware address that the Pod's annotations show. It is for
 // readers only, so a Vip that was deleted and made anew with the same address,
-// and another hardware address, does not replace a serving Pod.
+// and another hardware address, does not replace a serving Pod; nor does one that
+// was made after it.
 func macOf(w *world, c choice, reserved ipam.Result) string {
 	if w.deployment != nil {
-		annotations := w.deployment.Spec.Template.Annotations
-		mac := annotations[kubeovn.AnnotationKey(c.attachment.Provider(), kubeovn.FieldMACAddress)]
-		if made, _ := madeWith(annotations, c); mac != "" && made == reserved.Addrs {
-			return mac
+		annotations := w.madeAs()
+		if made, _ := madeWith(annotations, c); made == reserved.Addrs {
+			return annotations[kubeovn.AnnotationKey(c.attachment.Provider(), kubeovn.FieldMACAddress)]
 		}
 	}
 	return reserved.MAC

@@ -18,6 +18,9 @@ const moveRetry = time.Second
 // yet, should what they wait for not be seen.
 const heldRetry = 2 * time.Second
 
+// handoverRetry is when to look again at what Kube-OVN's own gateway leaves.
+const handoverRetry = 200 * time.Millisecond
+
 // step reads the world, decides and does the next thing for a Service that
 // wants a load balancer.
 func (b *Balancer) step(ctx context.Context, svc *corev1.Service) (outcome, error) {
@@ -46,7 +49,11 @@ func (b *Balancer) step(ctx context.Context, svc *corev1.Service) (outcome, erro
 		}
 	}
 	if problem != nil || wait != "" {
-		return outcome{problem: problem, wait: wait}, nil
+		out := outcome{problem: problem, wait: wait}
+		if _, handing := handoverOf(svc); handing {
+			out.retryAfter = handoverRetry // nothing of Kube-OVN's own gateways is watched
+		}
+		return out, nil
 	}
 	reserved, err := b.Reserver.Reserve(ctx, w.request(c))
 	if err != nil {
@@ -76,6 +83,9 @@ func (b *Balancer) carryOut(ctx context.Context, w *world, c choice, p plan) (ou
 		return outcome{}, err
 	}
 	out := announce(w, p.build, held)
+	if p.ahead {
+		out = awaitHandover(w, out)
+	}
 	out.where = whereaboutsOf(c, p.build, w.pods)
 	if out.problem == nil {
 		out.problem = way.problem()

@@ -67,6 +67,9 @@ func (b *Balancer) owners() (map[kubeovn.Owner]bool, error) {
 func (b *Balancer) sweepOwner(ctx context.Context, owner kubeovn.Owner) error {
 	defer b.locks.lock(owner.Key())()
 	if svc, err := b.Services.Services(owner.Namespace).Get(owner.Name); err == nil && svc.UID == owner.UID && keeps(svc, b.Config) {
+		if GoesBack(svc) {
+			return b.letGo(ctx, svc)
+		}
 		return nil
 	}
 	// The cache may be behind; only the API server's word takes things down.
@@ -89,7 +92,8 @@ func (b *Balancer) sweepOwner(ctx context.Context, owner kubeovn.Owner) error {
 }
 
 // keeps reports whether a Service has a say over what was made for it: it is
-// to be served, or the service controller still has to clean up after it.
+// to be served, or the service controller still has to clean up after it, or it
+// is being moved.
 func keeps(svc *corev1.Service, cfg Config) bool {
-	return wanted(svc, cfg) || FinalizedByUs(svc)
+	return wanted(svc, cfg) || FinalizedByUs(svc) || GoesBack(svc)
 }

@@ -150,7 +150,7 @@ func (c *choice) chooseService(w *world) (problem *Problem) {
 
 // request is what is asked of the IPAM for a choice.
 func (w *world) request(c choice) ipam.Request {
-	return ipam.Request{
+	req := ipam.Request{
 		Owner:  w.owner,
 		Subnet: c.subnet,
 		Needs:  c.served,
@@ -163,6 +163,11 @@ func (w *world) request(c choice) ipam.Request {
 		AvoidBuggyIPs: c.avoidBuggyIPs,
 		Ahead:         w.ahead,
 	}
+	if h, ok := handoverOf(w.service); ok {
+		// These and no others, whatever the Service asks for once it is moved.
+		req.Wish, req.Field, req.Predecessor = h.addresses, "annotation "+AnnotationMigration, h.pod
+	}
+	return req
 }
 
 // sticky are the addresses that the Service has had, for the case that its Vip

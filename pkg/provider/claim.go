@@ -22,6 +22,8 @@ const (
 // claimOf decides what a Service, as it stands in the API, is to us.
 func claimOf(svc *v1.Service, cfg loadbalancer.Config) claim {
 	switch {
+	case loadbalancer.GoesBack(svc):
+		return foreign
 	case loadbalancer.Claims(svc, cfg):
 		return claimed
 	case loadbalancer.FinalizedByUs(svc):
@@ -58,6 +60,11 @@ func show(svc *v1.Service, cfg loadbalancer.Config) *v1.Service {
 	}
 	if claim == released {
 		shown.Spec.Type = v1.ServiceTypeClusterIP
+	}
+	if loadbalancer.LeftAlone(svc) {
+		// The status is Kube-OVN's, which serves the same address: the controller
+		// is not to take off what it does not see.
+		shown.Status.LoadBalancer = v1.LoadBalancerStatus{}
 	}
 	return shown
 }

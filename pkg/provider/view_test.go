@@ -40,6 +40,11 @@ func TestClaim(t *testing.T) {
 		"a deleted Service that still asks for us is ours":                          {svc: service("a", attached, finalizedBy("kube-ovn-ccm"), deleted), want: claimed},
 		"what we own of a Service besides the finalizer does not make it ours":      {svc: service("a", ownsStatus), want: foreign},
 		"managed fields that cannot be read are nobody's":                           {svc: service("a", finalizedBy("kube-ovn-ccm"), func(s *v1.Service) { s.ManagedFields[0].FieldsV1.Raw = []byte("{") }), want: foreign},
+		"one that is handed over by Kube-OVN is ours":                               {svc: service("a", attached, phase(loadbalancer.TakingOver)), want: claimed},
+		"one on its way back to Kube-OVN is not, whatever we have made for it":      {svc: service("a", attached, finalizedBy("kube-ovn-ccm"), phase(loadbalancer.GivingBack)), want: foreign},
+		"one that was given back is cleaned up":                                     {svc: service("a", attached, finalizedBy("kube-ovn-ccm"), phase(loadbalancer.GivenBack)), want: released},
+		"and left alone from then on":                                               {svc: service("a", attached, phase(loadbalancer.GivenBack)), want: foreign},
+		"one that is deleted on its way is cleaned up":                              {svc: service("a", attached, finalizedBy("kube-ovn-ccm"), phase(loadbalancer.GivingBack), deleted), want: claimed},
 		"a finalizer that was taken off leaves nothing to clean up by this Service": {svc: service("a", finalizedBy("kube-ovn-ccm"), func(s *v1.Service) { s.Finalizers = nil }), want: foreign},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -53,6 +58,24 @@ func TestClaim(t *testing.T) {
 func deleted(svc *v1.Service) {
 	now := metav1.Now()
 	svc.DeletionTimestamp = &now
+}
+
+func phase(p loadbalancer.Phase) func(*v1.Service) {
+	return func(svc *v1.Service) {
+		svc.Annotations[loadbalancer.AnnotationMigration] = loadbalancer.Migration{Phase: p}.String()
+	}
+}
+
+func TestTheStatusOfAServiceThatWasGivenBackIsNotTheControllersToClear(t *testing.T) {
+	published := func(svc *v1.Service) { svc.Status.LoadBalancer.Ingress = []v1.LoadBalancerIngress{{IP: "172.18.0.18"}} }
+	svc := service("a", attached, finalizedBy("kube-ovn-ccm"), phase(loadbalancer.GivenBack), published)
+	shown := show(svc, loadbalancer.Config{})
+	if len(shown.Status.LoadBalancer.Ingress) != 0 || shown.Spec.Type != v1.ServiceTypeClusterIP {
+		t.Errorf("shown with status %+v and type %s", shown.Status.LoadBalancer, shown.Spec.Type)
+	}
+	if len(svc.Status.LoadBalancer.Ingress) != 1 {
+		t.Error("the object in the shared cache was changed")
+	}
 }
 
 func ownsStatus(svc *v1.Service) {
