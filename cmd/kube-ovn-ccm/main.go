@@ -21,6 +21,7 @@ import (
 	"k8s.io/component-base/version"
 	"k8s.io/klog/v2"
 
+	"github.com/kubeovn/kube-ovn-ccm/pkg/migrate"
 	"github.com/kubeovn/kube-ovn-ccm/pkg/provider"
 )
 
@@ -39,6 +40,7 @@ func main() {
 	command.Use = program
 	command.Long = "kube-ovn-ccm is a cloud-controller-manager that implements Services of type LoadBalancer on Kube-OVN."
 	command.PreRun = printVersion
+	command.AddCommand(migrate.Command())
 	os.Exit(cli.Run(command))
 }
 
