@@ -48,6 +48,7 @@ type controller struct {
 func newKillProxy(t *testing.T) *killProxy {
 	t.Helper()
 	cfg := must(c.RESTConfig())(t)
+	cfg.NextProtos = []string{"http/1.1"} // what is executed in a Pod goes over an upgraded connection
 	transport := must(rest.TransportFor(cfg))(t)
 	target := must(url.Parse(cfg.Host))(t)
 	p := &killProxy{binary: filepath.Join(t.TempDir(), "kube-ovn-ccm")}
@@ -81,11 +82,14 @@ func newKillProxy(t *testing.T) *killProxy {
 }
 
 // counts says whether a request changes the cluster. Events and Leases are no
-// part of the outcome; reviews are reads.
+// part of the outcome; reviews and dry runs are reads.
 func counts(r *http.Request) bool {
 	switch r.Method {
 	case http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
 	default:
+		return false
+	}
+	if r.URL.Query().Has("dryRun") {
 		return false
 	}
 	for _, no := range []string{"/events", "/leases", "reviews"} {
@@ -118,10 +122,14 @@ func (p *killProxy) answered(res *http.Response) error {
 // start runs the controller; with killAt n it is killed after its n-th write.
 func (p *killProxy) start(t *testing.T, killAt int) *controller {
 	t.Helper()
-	port := freePort(t)
+	return p.run(t, killAt, "--leader-elect=false", "--secure-port="+freePort(t), "--bind-address=127.0.0.1", "--cert-dir="+t.TempDir(), "--v=2")
+}
+
+// run runs the program with these arguments, likewise.
+func (p *killProxy) run(t *testing.T, killAt int, args ...string) *controller {
+	t.Helper()
 	ctl := &controller{done: make(chan struct{}), killAt: killAt}
-	ctl.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), p.binary, "--kubeconfig", p.kubeconfig,
-		"--leader-elect=false", "--secure-port="+port, "--bind-address=127.0.0.1", "--cert-dir="+t.TempDir(), "--v=2")
+	ctl.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), p.binary, append(args, "--kubeconfig", p.kubeconfig)...)
 	ctl.cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
 	ctl.cmd.Stdout, ctl.cmd.Stderr = &ctl.log, &ctl.log
 	p.mu.Lock()
