@@ -46,10 +46,13 @@ func (m *mover) takeOver(ctx context.Context, o *observation) error {
 	if _, err := m.exec.run(ctx, theirs.Namespace, theirs.Name, lbsvc.ContainerName, "ip", "addr", "flush", "dev", loadbalancer.Interface); err != nil {
 		return err
 	}
-	for start := time.Now(); time.Since(start) < handOverPatience && ctx.Err() == nil; time.Sleep(poll / 2) {
+	for start := time.Now(); time.Since(start) < handOverPatience; {
 		if status := m.agentIn(ctx, ours); status != nil && status.Serving {
 			m.say("our gateway has the address, %s after it was taken off Kube-OVN's", time.Since(start).Round(time.Millisecond))
 			return nil
+		}
+		if pause(ctx, poll/2) != nil {
+			break
 		}
 	}
 	return errors.Join(
@@ -120,11 +123,11 @@ func programOf(svc *corev1.Service, pod *corev1.Pod) (program, error) {
 	annotation := func(field string) string { return pod.Annotations[kubeovn.AnnotationKey(provider, field)] }
 	addr, err := netip.ParseAddr(annotation(kubeovn.FieldIPAddress))
 	if err != nil {
-		return program{}, fmt.Errorf("Pod %s: address: %w", pod.Name, err)
+		return program{}, fmt.Errorf("address of Pod %s: %w", pod.Name, err)
 	}
 	cidr, err := netip.ParsePrefix(annotation(kubeovn.FieldCIDR))
 	if err != nil {
-		return program{}, fmt.Errorf("Pod %s: range: %w", pod.Name, err)
+		return program{}, fmt.Errorf("range of Pod %s: %w", pod.Name, err)
 	}
 	p := program{
 		rules:   []string{"init "},

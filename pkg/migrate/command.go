@@ -130,7 +130,7 @@ func (m *mover) carryOut(ctx context.Context, plan *report, rollback bool) error
 		}
 		fmt.Fprintf(m.out, "\n%s (%s): %s\n", e.key(), e.Addresses, e.Action)
 		if err := m.move(ctx, e.Namespace, e.Name, next); err != nil {
-			return fmt.Errorf("Service %s: %w", e.key(), err)
+			return fmt.Errorf("moving Service %s: %w", e.key(), err)
 		}
 		m.say("%s %s at %s", e.key(), done, e.Addresses)
 	}

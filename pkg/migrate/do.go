@@ -57,8 +57,9 @@ func (m *mover) do(ctx context.Context, o *observation, a act) error {
 		return m.restore(ctx, o, a)
 	case actForget:
 		return ignoreGone(m.kube.CoreV1().ConfigMaps(o.service.Namespace).Delete(ctx, backupName(o.service.Name), metav1.DeleteOptions{}))
+	case actDone, actWait: // nothing to write
 	}
-	return fmt.Errorf("nobody knows how to %q", a)
+	return nil
 }
 
 // told is an act for the transcript, with the names of what it is about.
@@ -70,8 +71,9 @@ func (a act) told(o *observation) string {
 		return fmt.Sprintf("%s: %s", a, o.deployment.Name)
 	case actBackUp:
 		return fmt.Sprintf("%s: ConfigMap %s", a, backupName(o.service.Name))
+	default:
+		return string(a)
 	}
-	return string(a)
 }
 
 // ignoreGone drops the errors that say that the object is gone, or another one.

@@ -62,8 +62,11 @@ func (m *mover) move(ctx context.Context, namespace, name string, next func(*obs
 			if time.Since(since) > m.patience {
 				return fmt.Errorf("waited %s for %s%s; run the same command again to go on", m.patience, s.waitsFor, o.why())
 			}
-			time.Sleep(poll)
+			if err := pause(ctx, poll); err != nil {
+				return err
+			}
 			continue
+		default:
 		}
 		err = m.do(ctx, o, s.act)
 		if apierrors.IsConflict(err) {
@@ -73,6 +76,16 @@ func (m *mover) move(ctx context.Context, namespace, name string, next func(*obs
 			return fmt.Errorf("%s: %w", s.act, err)
 		}
 		waits = ""
+	}
+}
+
+// pause waits; the error is the context's, if that ends before.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
 	}
 }
 

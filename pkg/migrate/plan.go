@@ -182,13 +182,10 @@ func obstaclesInAddress(o *observation, s surroundings) (out []string) {
 
 // obstaclesAround are what would keep kube-ovn-ccm from serving the Service.
 func obstaclesAround(o *observation, s surroundings) (out []string) {
-	switch {
-	case s.nad == nil:
+	if s.nad == nil {
 		out = append(out, fmt.Sprintf("there is no NetworkAttachmentDefinition %s", o.provider()))
-	default:
-		if _, err := kubeovn.ParseNADConfig(s.nad.Config); err != nil {
-			out = append(out, fmt.Sprintf("NetworkAttachmentDefinition %s: %v", o.provider(), err))
-		}
+	} else if _, err := kubeovn.ParseNADConfig(s.nad.Config); err != nil {
+		out = append(out, fmt.Sprintf("NetworkAttachmentDefinition %s: %v", o.provider(), err))
 	}
 	named := strings.TrimSpace(o.service.Annotations[kubeovn.AnnotationKey(o.provider(), kubeovn.FieldLogicalSwitch)])
 	switch {

@@ -93,6 +93,7 @@ func adopt(o *observation) {
 func happen(o *observation, a act) {
 	mark := func(m loadbalancer.Migration) { o.service.Annotations[loadbalancer.AnnotationMigration] = m.String() }
 	switch a {
+	case actDone, actWait: // nothing happens
 	case actBackUp:
 		o.backup = newBackup(o)
 	case actMarkTakingOver:
