@@ -95,6 +95,13 @@ func (l *Lab) switchUnits(node string, number int) []unit.Unit {
 			Name: "ovn-controller", After: []string{"tunnel-address"},
 			Commands: [][]string{{"ovn-controller", "--pidfile"}},
 		},
+		{
+			// After many Pods have gone, ovn-controller sometimes misses the flows to a new one on another node, and all
+			// that two nodes say to each other about it is lost, until it computes them all anew. kube-ovn-daemon makes it
+			// do that every ten minutes; it takes some milliseconds here.
+			Name: "ovn-recompute", After: []string{"ovn-controller"},
+			Commands: [][]string{{"sh", "-c", "while sleep 1; do ovn-appctl -t ovn-controller inc-engine/recompute; done"}},
+		},
 	}
 }
 
