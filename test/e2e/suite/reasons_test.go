@@ -2,6 +2,7 @@ package suite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -24,6 +25,9 @@ type pending struct {
 	// field and the remedy.
 	reason string
 	says   []string
+	// found is nil once Kubernetes has found the fault, where it is for Kubernetes
+	// to find: a node takes its time for a Pod.
+	found func(ctx context.Context, ns string) error
 	// heals takes the fault away.
 	heals func(t *testing.T, ns string)
 	// healsWithin is 30 s unless Kubernetes itself waits longer.
@@ -248,6 +252,20 @@ var reasons = []pending{
 		breaks: func(t *testing.T, _ string, _ *corev1.Service) {
 			c.withoutGatewayImage(t)
 		},
+		found: func(ctx context.Context, ns string) error {
+			l, err := c.kube.CoreV1().Pods(ns).List(ctx, metav1.ListOptions{})
+			if err != nil {
+				return err
+			}
+			for _, pod := range l.Items {
+				for _, s := range pod.Status.ContainerStatuses {
+					if w := s.State.Waiting; w != nil && strings.Contains(w.Reason, "Image") {
+						return nil
+					}
+				}
+			}
+			return errors.New("no Pod waits for its image")
+		},
 		reason:      "GatewayImageUnavailable",
 		says:        []string{"kube-ovn-lb-gateway"},
 		heals:       func(t *testing.T, _ string) { c.giveGatewayImageBack(t) },
@@ -270,6 +288,13 @@ var reasons = []pending{
 			c.subnet(t, "s-"+ns, "net."+ns, "172.19.8.0/24", "172.19.8.1")
 			svc.Annotations[kubeovn.AttachmentProvider] = "net." + ns
 		},
+		found: func(ctx context.Context, ns string) error {
+			l, err := c.kube.CoreV1().Events(ns).List(ctx, metav1.ListOptions{FieldSelector: "reason=FailedCreatePodSandBox"})
+			if err == nil && len(l.Items) == 0 {
+				err = errors.New("no node has failed to set up a Pod's network")
+			}
+			return err
+		},
 		reason: "GatewayNetworkFailed",
 		says:   []string{"eth9", "net"},
 		heals: func(t *testing.T, ns string) {
@@ -289,6 +314,9 @@ func TestEveryPendingHasItsReason(t *testing.T) {
 			svc := lbService(ns, "svc")
 			p.breaks(t, ns, svc)
 			c.create(t, svc)
+			if p.found != nil {
+				t.Logf("Kubernetes found it after %s", eventually(t, 30*time.Second, "Kubernetes finds it", func(ctx context.Context) error { return p.found(ctx, ns) }))
+			}
 
 			var event corev1.Event
 			took := eventually(t, 3*time.Second, "one Event", func(ctx context.Context) (err error) {
