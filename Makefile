@@ -9,6 +9,10 @@ SHELL := /bin/bash
 export CGO_ENABLED := 0
 export GOFLAGS := -trimpath -buildvcs=false
 
+# golangci-lint remembers findings by the absolute path that they were found at. A cache that checkouts share shows what
+# it found in one that is gone, without the nolint comments there, which it can no longer read.
+export GOLANGCI_LINT_CACHE := $(CURDIR)/bin/lint-cache
+
 # The lab that `make demo` leaves up, and those that `make test` uses: Kubernetes' own tests have one to themselves, in
 # which kube-ovn-ccm serves Services without a class or an attachment, too.
 DEMO_LAB ?= lab
