@@ -127,8 +127,9 @@ func (g *gateway) container() *applycore.ContainerApplyConfiguration {
 		// The startup probe waits inside of the Pod: it succeeds the moment the
 		// gateway serves, and a start that goes well has no failed probe.
 		WithStartupProbe(probe(1, 12, 6, "ready", "--wait=10s")).
-		// So does the readiness probe: a new document takes the agent a moment.
-		WithReadinessProbe(probe(5, 5, 3, "ready", "--wait=3s")).
+		// So does the readiness probe: a new document takes the agent a moment,
+		// and a busy kubelet some more to bring it.
+		WithReadinessProbe(probe(5, 15, 3, "ready", "--wait=3s", "--wait-document=10s")).
 		WithSecurityContext(applycore.SecurityContext().
 			WithRunAsUser(0).
 			WithReadOnlyRootFilesystem(true).

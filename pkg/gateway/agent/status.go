@@ -89,7 +89,16 @@ func Ready(s Status, document []byte, announced string, now time.Time) error {
 	case s.Applied != hash:
 		return fmt.Errorf("document %s is not applied yet, the kernel has %s", hash, s.Applied)
 	case announced != "" && announced != s.Applied:
-		return fmt.Errorf("document %s has not reached this Pod yet, the kernel has %s", announced, s.Applied)
+		return &UnderWayError{announced, s.Applied}
 	}
 	return nil
+}
+
+// UnderWayError says that the gateway serves a document, and that the kubelet has
+// not brought the newest one into the Pod yet, which takes a busy node seconds.
+type UnderWayError struct{ announced, applied string }
+
+// Error names both documents.
+func (e *UnderWayError) Error() string {
+	return fmt.Sprintf("document %s has not reached this Pod yet, the kernel has %s", e.announced, e.applied)
 }

@@ -102,21 +102,26 @@ func serve(ctx context.Context, config agent.Config, version string) error {
 // gateway serves, and a start that goes well has no failed probe, which the
 // kubelet would report as a Warning.
 func readyCommand(config *agent.Config, documentHash *string) *cobra.Command {
-	var wait time.Duration
+	var wait, waitDocument time.Duration
 	c := &cobra.Command{
 		Use:   "ready",
 		Short: "Succeed if the newest document is being served, else say why not",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := context.WithTimeout(cmd.Context(), wait)
-			defer cancel()
-			for {
+			start := time.Now()
+			for until := start.Add(wait); ; {
 				err := ready(*config, *documentHash)
 				if err == nil {
 					return nil
 				}
+				if _, underWay := errors.AsType[*agent.UnderWayError](err); underWay && time.Since(start) < waitDocument {
+					until = time.Now().Add(wait) // for the agent, when it has come
+				}
+				if !time.Now().Before(until) {
+					return err
+				}
 				select {
-				case <-ctx.Done():
+				case <-cmd.Context().Done():
 					return err
 				case <-time.After(20 * time.Millisecond):
 				}
@@ -124,6 +129,7 @@ func readyCommand(config *agent.Config, documentHash *string) *cobra.Command {
 		},
 	}
 	c.Flags().DurationVar(&wait, "wait", 0, "how long to wait for it")
+	c.Flags().DurationVar(&waitDocument, "wait-document", 0, "how long to wait if the kubelet has not brought the newest document into the Pod yet")
 	return c
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -124,5 +125,20 @@ func TestTheProbeAndTheListingSpeakPlainly(t *testing.T) {
 	l.announceHash("0123456789abcdef")
 	if out, err := ask("ready", "--wait=100ms"); err == nil || !strings.HasPrefix(out, "document 0123456789abcdef has not reached this Pod yet") {
 		t.Errorf("ready while a newer document is under way: %q, %v", out, err)
+	}
+	go func() {
+		_, err := ask("ready", "--wait=3s", "--wait-document=10s")
+		waited <- err
+	}()
+	time.Sleep(3500 * time.Millisecond)
+	newer := document(tcp(80), tcp(81))
+	b, err := newer.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.announceHash(spec.Hash(b))
+	l.publish(newer)
+	if err := <-waited; err != nil {
+		t.Errorf("a probe that waits for the newest document: %v", err)
 	}
 }
