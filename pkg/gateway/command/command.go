@@ -108,29 +108,36 @@ func readyCommand(config *agent.Config, documentHash *string) *cobra.Command {
 		Short: "Succeed if the newest document is being served, else say why not",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			start := time.Now()
-			for until := start.Add(wait); ; {
-				err := ready(*config, *documentHash)
-				if err == nil {
-					return nil
-				}
-				if _, underWay := errors.AsType[*agent.UnderWayError](err); underWay && time.Since(start) < waitDocument {
-					until = time.Now().Add(wait) // for the agent, when it has come
-				}
-				if !time.Now().Before(until) {
-					return err
-				}
-				select {
-				case <-cmd.Context().Done():
-					return err
-				case <-time.After(20 * time.Millisecond):
-				}
-			}
+			return await(cmd.Context(), wait, waitDocument, func() error { return ready(*config, *documentHash) })
 		},
 	}
 	c.Flags().DurationVar(&wait, "wait", 0, "how long to wait for it")
 	c.Flags().DurationVar(&waitDocument, "wait-document", 0, "how long to wait if the kubelet has not brought the newest document into the Pod yet")
 	return c
+}
+
+// await asks until it is answered by nil, for some time; while the newest document
+// is on its way, the time has not begun, for up to another one.
+func await(ctx context.Context, wait, waitDocument time.Duration, ask func() error) error {
+	start := time.Now()
+	for until := start.Add(wait); ; {
+		err := ask()
+		if err == nil {
+			return nil
+		}
+		now := time.Now()
+		if _, underWay := errors.AsType[*agent.UnderWayError](err); underWay && now.Sub(start) < waitDocument {
+			until = now.Add(wait)
+		}
+		if !now.Before(until) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 func ready(config agent.Config, documentHash string) error {
