@@ -150,16 +150,16 @@ func (in input) poolFull(v4 bool) *problem {
 const toldHolders = 4
 
 func full(req Request, v4 bool) *problem {
-	field, both := "v6availableIPs", ""
+	family, both := "v6", ""
 	if v4 {
-		field = "v4availableIPs"
+		family = "v4"
 	}
 	if len(req.Subnet.CIDRs) > 1 {
 		both = ", and Kube-OVN gives an address of each family or none"
 	}
 	return refuse(ReasonSubnetFull,
-		"Subnet %s has no free %s address for this Service (status.%s is 0, or older Services wait for what is left)%s: free one, enlarge its spec.cidrBlock, shorten its spec.excludeIps or use another Subnet",
-		req.Subnet.Name, kubeovn.FamilyName(v4), field, both)
+		"Subnet %[1]s has no free %[2]s address for this Service (status.%[3]savailableIPs is 0 or status.%[3]savailableIPrange empty, or older Services wait for what is left)%[4]s: free one, enlarge its spec.cidrBlock, shorten its spec.excludeIps or use another Subnet",
+		req.Subnet.Name, kubeovn.FamilyName(v4), family, both)
 }
 
 const checkKubeOVN = "check that kube-ovn-controller runs (kubectl -n kube-system get pods -l app=kube-ovn-controller) and what its log says"

@@ -24,8 +24,8 @@ func decodeSubnet(u *unstructured.Unstructured) *Subnet {
 		Provider:    text(u, "spec", "provider"),
 		VPC:         text(u, "spec", "vpc"),
 		ExcludeIPs:  texts(u, "spec", "excludeIps"),
-		V4Available: number(u, "status", "v4availableIPs"),
-		V6Available: number(u, "status", "v6availableIPs"),
+		V4Available: available(u, "v4"),
+		V6Available: available(u, "v6"),
 	}
 	if !s.IsOVN() { // elsewhere they are long, and of no use
 		s.V4Using, s.V6Using = using(u, "v4"), using(u, "v6")
@@ -48,6 +48,22 @@ func decodeSubnet(u *unstructured.Unstructured) *Subnet {
 		}
 	}
 	return s
+}
+
+// available reads how many addresses of one family a Subnet's status says to be
+// left. Kube-OVN counts objects for the number, the newest of which it has often
+// not seen yet, up to v1.14 at least; the ranges come from its IPAM. Whether
+// there is any address left, they know better.
+func available(u *unstructured.Unstructured, family string) float64 {
+	n := number(u, "status", family+"availableIPs")
+	left, given := text(u, "status", family+"availableIPrange"), text(u, "status", family+"usingIPrange")
+	switch {
+	case n > 0 && left == "" && given != "":
+		return 0
+	case n == 0:
+		return ParseRanges(split(left)).size()
+	}
+	return n
 }
 
 // using reads what a Subnet's status says to be given out of one family. A

@@ -64,6 +64,14 @@ func TestDecodeSubnet(t *testing.T) {
 			`{"kind":"Subnet","metadata":{"name":"s"},"status":{"v4availableIPs":0,"v6availableIPs":7,"conditions":[{"type":"Ready","status":"True"}]}}`,
 			Subnet{ObjectMeta: metav1.ObjectMeta{Name: "s"}, V6Available: 7},
 		},
+		"whose last address was given to what Kube-OVN did not count": {
+			`{"kind":"Subnet","metadata":{"name":"s"},"status":{"v4availableIPs":1,"v4availableIPrange":"","v4usingIPrange":"10.0.0.2","v6availableIPs":7,"v6availableIPrange":"","v6usingIPrange":"","conditions":[{"type":"Ready","status":"True"}]}}`,
+			Subnet{ObjectMeta: metav1.ObjectMeta{Name: "s"}, V6Available: 7},
+		},
+		"whose last addresses are free, though Kube-OVN counts what is gone": {
+			`{"kind":"Subnet","metadata":{"name":"s"},"status":{"v4availableIPs":0,"v4availableIPrange":"10.0.0.2,10.0.0.5-10.0.0.6","v6availableIPs":0,"v6availableIPrange":"fd00::2-fd00:0:0:1::1","conditions":[{"type":"Ready","status":"True"}]}}`,
+			Subnet{ObjectMeta: metav1.ObjectMeta{Name: "s"}, V4Available: 3, V6Available: 18446744073709551616},
+		},
 		"nothing at all": {`{"kind":"Subnet","spec":[],"status":"x"}`, Subnet{V4Available: Unreported, V6Available: Unreported}},
 	} {
 		t.Run(name, func(t *testing.T) {

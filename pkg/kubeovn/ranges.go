@@ -1,6 +1,7 @@
 package kubeovn
 
 import (
+	"math/big"
 	"net/netip"
 	"slices"
 	"strings"
@@ -57,4 +58,15 @@ func (r Ranges) Contains(addr netip.Addr) bool {
 // Of returns the ranges of one family.
 func (r Ranges) Of(v4 bool) Ranges {
 	return slices.DeleteFunc(slices.Clone(r), func(one Range) bool { return one.First.Is4() != v4 })
+}
+
+// size is the number of addresses in all ranges, which do not overlap.
+func (r Ranges) size() float64 {
+	sum := new(big.Int)
+	for _, one := range r {
+		last, first := new(big.Int).SetBytes(one.Last.AsSlice()), new(big.Int).SetBytes(one.First.AsSlice())
+		sum.Add(sum, last.Sub(last, first)).Add(sum, big.NewInt(1))
+	}
+	n, _ := sum.Float64()
+	return n
 }

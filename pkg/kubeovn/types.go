@@ -27,8 +27,9 @@ type Subnet struct {
 	// Kube-OVN does not pick by itself, but grants when asked for.
 	ExcludeIPs []string
 	// V4Available and V6Available are status.v4availableIPs and
-	// status.v6availableIPs, Unreported if the status does not say, or
-	// says zero before the Subnet is Ready.
+	// status.v6availableIPs, or what status.v4availableIPrange and
+	// status.v6availableIPrange say about zero; Unreported if the status does
+	// not say, or says zero before the Subnet is Ready.
 	V4Available, V6Available float64
 	// V4Using and V6Using are status.v4usingIPrange and status.v6usingIPrange:
 	// what Kube-OVN's IPAM has given out, without what ExcludeIPs names. Nil if
