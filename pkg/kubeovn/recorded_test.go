@@ -2,7 +2,6 @@ package kubeovn
 
 import (
 	"slices"
-	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -37,10 +36,6 @@ func ofKind(objects []*unstructured.Unstructured, kind string) map[string]*unstr
 	}
 	return found
 }
-
-// isMain reports whether a version has the stricter rule about attachments that
-// Kube-OVN's main branch has.
-func isMain(v *recorded.Version) bool { return strings.HasPrefix(v.Name, "main-") }
 
 func TestEveryVersionsDefinitionsHaveWhatIsNeeded(t *testing.T) {
 	all, err := recorded.All()
@@ -94,14 +89,14 @@ func TestEveryVersionsSubnetsAreUnderstood(t *testing.T) {
 func TestEveryVersionsVipsAreUnderstood(t *testing.T) {
 	eachVersion(t, func(t *testing.T, v *recorded.Version) {
 		vips := ofKind(v.Objects, "Vip")
-		for name, both := range map[string]bool{"lb-any4": false, "lb-any46": true, "lb-static4-of-46": true, "by-hand": false} {
+		for name, both := range map[string]bool{"lb-any4": false, "lb-any46": true, "lb-static4-of-46": true, "by-hand": false, "by-hand-46": true} {
 			vip := decodeVip(vips[name])
 			a := vip.Addrs()
 			if !vip.Granted() || !a.V4.IsValid() || a.V6.IsValid() != both {
 				t.Errorf("%s was granted %q: %+v", name, a, vip)
 			}
-			// Up to v1.12 a Vip that is deleted is gone at once.
-			if has, want := slices.Contains(vip.Finalizers, Finalizer), !strings.HasPrefix(v.Name, "v1.12."); has != want {
+			// Up to v1.14 a Vip that is deleted is gone at once.
+			if has, want := slices.Contains(vip.Finalizers, Finalizer), !v.Before(15); has != want {
 				t.Errorf("%s has the finalizers %q", name, vip.Finalizers)
 			}
 		}
@@ -110,50 +105,6 @@ func TestEveryVersionsVipsAreUnderstood(t *testing.T) {
 		}
 		if vip := decodeVip(vips["lb-any6"]); !vip.Addrs().V6.IsValid() || vip.Addrs().V4.IsValid() {
 			t.Errorf("lb-any6: %+v", vip)
-		}
-	})
-}
-
-// TestNoVersionGivesAGatewayAnAddress: the Pod as kube-ovn-ccm makes it has one
-// address, that of its first interface. Versions differ about a Pod on the
-// guide's own attachment, which has no ipam: those up to v1.16.2 give it an
-// address.
-func TestNoVersionGivesAGatewayAnAddress(t *testing.T) {
-	eachVersion(t, func(t *testing.T, v *recorded.Version) {
-		for _, objects := range [][]*unstructured.Unstructured{v.Objects, v.Restarted} {
-			found := map[string][]string{}
-			for _, u := range ofKind(objects, "IP") {
-				ip := decodeIP(u)
-				found[ip.PodName] = append(found[ip.PodName], ip.Subnet)
-			}
-			lan4 := []string{"lan4", "ovn-default"}
-			if isMain(v) {
-				lan4 = []string{"ovn-default"}
-			}
-			for pod, want := range map[string][]string{"gateway": {"ovn-default"}, "on-lan4": lan4, "on-booked": {"booked", "ovn-default"}} {
-				if got := slices.Sorted(slices.Values(found[pod])); !slices.Equal(got, want) {
-					t.Errorf("Pod %s has addresses of %q, want %q", pod, got, want)
-				}
-			}
-		}
-	})
-}
-
-// TestOnlyTheMainBranchRefusesAnAttachmentWithoutSubnet: there, an attachment
-// that says that Kube-OVN gives its addresses must have a Subnet. The
-// attachment of a gateway says no such thing, and no Warning is about it.
-func TestOnlyTheMainBranchRefusesAnAttachmentWithoutSubnet(t *testing.T) {
-	eachVersion(t, func(t *testing.T, v *recorded.Version) {
-		refused := slices.ContainsFunc(v.Events, func(e string) bool {
-			return strings.HasPrefix(e, "on-unbound: ") && strings.Contains(e, "not bound to any subnet")
-		})
-		if refused != isMain(v) {
-			t.Errorf("refused: %t; the Warnings are %q", refused, v.Events)
-		}
-		for _, e := range v.Events {
-			if strings.HasPrefix(e, "gateway: ") {
-				t.Errorf("a Warning about the gateway: %s", e)
-			}
 		}
 	})
 }

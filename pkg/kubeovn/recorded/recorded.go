@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
@@ -29,6 +30,9 @@ type Version struct {
 	// asked for; of the Pods only the metadata. Restarted are the same after
 	// one address was given back and kube-ovn-controller was restarted.
 	Objects, Restarted []*unstructured.Unstructured
+	// LBSvc are the Services and Deployments, after a restart with
+	// --enable-lb-svc, and the metadata of the gateway Pods.
+	LBSvc []*unstructured.Unstructured
 	// OpenAPI is the API server's own description of Kube-OVN's kinds, without
 	// prose.
 	OpenAPI []byte
@@ -46,6 +50,9 @@ type Record struct {
 	Events []string `json:"events"`
 	// Deployments are those that are left after the restart.
 	Deployments []string `json:"deployments"`
+	// Died says that the controller, with --enable-lb-svc, died of a Service
+	// whose name is too long for a label with "lb-svc-" before it.
+	Died bool `json:"died,omitempty"`
 }
 
 // Decision is the answer to one Service's wish for addresses.
@@ -58,11 +65,34 @@ type Decision struct {
 	Subnet string `json:"subnet"`
 	Wish   string `json:"wish,omitempty"`
 	Needs  string `json:"needs"`
+	// Pool is the IPPool that the Service names.
+	Pool string `json:"pool,omitempty"`
 	// State, Addresses, Reason and Message are the answer (ipam.Result).
 	State     string `json:"state"`
 	Addresses string `json:"addresses,omitempty"`
 	Reason    string `json:"reason,omitempty"`
 	Message   string `json:"message,omitempty"`
+}
+
+// Main reports whether the version is of Kube-OVN's main branch, which is newer
+// than every release here.
+func (v *Version) Main() bool { return strings.HasPrefix(v.Name, "main-") }
+
+// Before reports whether a version is older than v1.minor.
+func (v *Version) Before(minor int) bool {
+	var major, its int
+	_, err := fmt.Sscanf(v.Name, "v%d.%d.", &major, &its)
+	return err == nil && major == 1 && its < minor
+}
+
+// Object returns the object of a kind and name, nil if there is none.
+func Object(objects []*unstructured.Unstructured, kind, name string) *unstructured.Unstructured {
+	for _, u := range objects {
+		if u.GetKind() == kind && u.GetName() == name {
+			return u
+		}
+	}
+	return nil
 }
 
 // All returns everything that was recorded, by name of the version.
@@ -111,7 +141,8 @@ func read(name string) (*Version, error) {
 	return v, errors.Join(
 		json.Unmarshal(file("record.json"), &v.Record),
 		list(file("objects.json"), &v.Objects),
-		list(file("restarted.json"), &v.Restarted))
+		list(file("restarted.json"), &v.Restarted),
+		list(file("lbsvc.json"), &v.LBSvc))
 }
 
 // list decodes objects as a client does, so that numbers are what they are

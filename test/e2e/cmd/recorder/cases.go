@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,97 +18,104 @@ import (
 	"github.com/kubeovn/kube-ovn-ccm/pkg/routes"
 )
 
-// fixtures are the Subnets, attachments and other objects of an administrator.
-var fixtures = []string{
-	// The guide's attachment has no ipam; the others say that Kube-OVN gives the addresses.
-	nad("kube-system", "lan4", `{"cniVersion":"0.3.0","type":"macvlan","master":"eth0","mode":"bridge"}`),
-	nad("kube-system", "booked", `{"cniVersion":"0.3.0","type":"macvlan","master":"eth0","mode":"bridge","ipam":{"type":"kube-ovn","server_socket":"/run/openvswitch/kube-ovn-daemon.sock","provider":"booked.kube-system"}}`),
-	nad("kube-system", "unbound", `{"cniVersion":"0.3.0","type":"macvlan","master":"eth0","mode":"bridge","ipam":{"type":"kube-ovn","server_socket":"/run/openvswitch/kube-ovn-daemon.sock","provider":"unbound.kube-system"}}`),
-	// What kube-ovn-ccm makes of the guide's for its gateway.
-	nad("default", "lb-svc-ours", `{"cniVersion":"0.3.0","name":"lb-svc-ours","type":"macvlan","master":"eth0","mode":"bridge"}`),
-	subnet("lan4", "IPv4", "lan4.kube-system", "172.18.0.0/16", "172.18.0.1", `"172.18.0.0..172.18.0.10"`),
-	subnet("lan46", "Dual", "lan46.kube-system", "172.19.0.0/16,fd00:172:19::/64", "172.19.0.1,fd00:172:19::1", ``),
-	subnet("lan6", "IPv6", "lan6.kube-system", "fd00:172:20::/64", "fd00:172:20::1", ``),
-	subnet("booked", "IPv4", "booked.kube-system", "172.21.0.0/24", "172.21.0.1", ``),
-	subnet("full", "IPv4", "full.kube-system", "172.22.0.0/30", "172.22.0.1", ``),
-	`{"apiVersion":"kubeovn.io/v1","kind":"IPPool","metadata":{"name":"pool"},"spec":{"subnet":"lan4","ips":["172.18.9.1..172.18.9.9"]}}`,
-	`{"apiVersion":"kubeovn.io/v1","kind":"Vip","metadata":{"name":"by-hand"},"spec":{"subnet":"lan4","v4ip":"172.18.0.77"}}`,
-	// Kube-OVN removes what it takes for an orphan of its own lb-svc; ours must not look like one.
-	deployment("lb-svc-ours", `{"app.kubernetes.io/managed-by":"kube-ovn-ccm","kube-ovn.io/service-name":"ours"}`),
-	deployment("lb-svc-theirs", `{"app":"theirs","namespace":"default","service":"theirs"}`),
-}
-
-func nad(namespace, name, config string) string {
-	return fmt.Sprintf(`{"apiVersion":"k8s.cni.cncf.io/v1","kind":"NetworkAttachmentDefinition","metadata":{"namespace":%q,"name":%q},"spec":{"config":%q}}`, namespace, name, config)
-}
-
-func subnet(name, protocol, provider, cidr, gateway, exclude string) string {
-	return fmt.Sprintf(`{"apiVersion":"kubeovn.io/v1","kind":"Subnet","metadata":{"name":%q},"spec":{"protocol":%q,"provider":%q,"cidrBlock":%q,"gateway":%q,"excludeIps":[%s]}}`,
-		name, protocol, provider, cidr, gateway, exclude)
-}
-
-func deployment(name, labels string) string {
-	return fmt.Sprintf(`{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"namespace":"default","name":%q},"spec":{"selector":{"matchLabels":%s},
-		"template":{"metadata":{"labels":%s},"spec":{"containers":[{"name":"c","image":"i"}]}}}}`, name, labels, labels)
-}
-
 // subnets makes the fixtures and waits until Kube-OVN has counted them.
 func (s *scenario) subnets(ctx context.Context) error {
-	for _, text := range fixtures {
+	ours, err := derived()
+	if err != nil {
+		return err
+	}
+	for _, text := range slices.Concat(fixtures, ours) {
 		if err := s.apply(ctx, text); err != nil {
 			return err
 		}
 	}
-	return until(ctx, 60*time.Second, "the Subnets", func(context.Context) error {
-		for name, v4 := range map[string]bool{"lan4": true, "lan46": true, "lan6": false, "booked": true, "full": true} {
+	err = until(ctx, 60*time.Second, "the Subnets", func(context.Context) error {
+		for name, v4 := range map[string]bool{"lan4": true, "lan46": true, "lan6": false, "booked": true, "full": true, "narrow": true} {
 			if n, ok := s.cache.Subnet(name); !ok || n.Available(v4) <= 0 {
 				return fmt.Errorf("%s is not counted yet", name)
 			}
 		}
-		if vip, ok := s.cache.Vip("by-hand"); !ok || !vip.Granted() {
-			return fmt.Errorf("the Vip that was made by hand is not granted yet")
-		}
-		return nil
+		return s.granted("by-hand", "by-hand-booked", "leaving", "passing", "passing-6")
 	})
-}
-
-// pods makes one Pod on each attachment, and lets Kube-OVN do what it does.
-func (s *scenario) pods(ctx context.Context) error {
-	for name, annotations := range map[string]string{
-		"on-lan4":    `"k8s.v1.cni.cncf.io/networks":"kube-system/lan4"`,
-		"on-booked":  `"k8s.v1.cni.cncf.io/networks":"kube-system/booked","booked.kube-system.kubernetes.io/ip_address":"172.21.0.50","booked.kube-system.kubernetes.io/logical_switch":"booked"`,
-		"on-unbound": `"k8s.v1.cni.cncf.io/networks":"kube-system/unbound"`,
-		// As kube-ovn-ccm makes a gateway.
-		"gateway": `"k8s.v1.cni.cncf.io/networks":"default/lb-svc-ours","lan4.kube-system.kubernetes.io/allocated":"true","lan4.kube-system.kubernetes.io/ip_address":"172.18.0.18",
-			"lan4.kube-system.kubernetes.io/cidr":"172.18.0.0/16","lan4.kube-system.kubernetes.io/gateway":"172.18.0.1","lan4.kube-system.kubernetes.io/logical_switch":"lan4"`,
-	} {
-		pod := fmt.Sprintf(`{"apiVersion":"v1","kind":"Pod","metadata":{"namespace":"default","name":%q,"annotations":{%s}},"spec":{"nodeName":"n1","containers":[{"name":"c","image":"i"}]}}`, name, annotations)
-		if err := s.apply(ctx, pod); err != nil {
+	if err != nil {
+		return err
+	}
+	for _, text := range unguarded {
+		if err := s.apply(ctx, text); err != nil {
 			return err
 		}
 	}
-	err := until(ctx, 30*time.Second, "the Pods' addresses", func(ctx context.Context) error {
-		for _, name := range []string{"on-lan4", "on-booked", "gateway"} {
-			pod, err := s.kube.CoreV1().Pods("default").Get(ctx, name, metav1.GetOptions{})
+	return until(ctx, 30*time.Second, "the Vips", func(context.Context) error { return s.granted("by-hand-46", "by-hand-6") })
+}
+
+// granted complains unless Vips that were made by hand have addresses.
+func (s *scenario) granted(names ...string) error {
+	for _, name := range names {
+		if vip, ok := s.cache.Vip(name); !ok || !vip.Granted() {
+			return fmt.Errorf("the Vip %s is not granted yet", name)
+		}
+	}
+	return nil
+}
+
+// pods makes the Pods, and lets Kube-OVN do what it does.
+func (s *scenario) pods(ctx context.Context) error {
+	for _, p := range pods {
+		if err := s.apply(ctx, pod(p.name, "", p.annotations)); err != nil {
+			return err
+		}
+	}
+	err := until(ctx, 60*time.Second, "the Pods' addresses", func(ctx context.Context) error {
+		for _, p := range pods {
+			pod, err := s.kube.CoreV1().Pods("default").Get(ctx, p.name, metav1.GetOptions{})
 			if err != nil {
 				return err
 			}
-			if pod.Annotations["ovn.kubernetes.io/allocated"] != "true" {
-				return fmt.Errorf("none for Pod %s", name)
+			if p.everywhere && pod.Annotations["ovn.kubernetes.io/allocated"] != "true" {
+				return fmt.Errorf("none for Pod %s", p.name)
 			}
 		}
-		return nil
+		events, err := s.kube.CoreV1().Events("default").List(ctx, metav1.ListOptions{FieldSelector: "type=Warning,involvedObject.name=wants-vip"})
+		if err == nil && len(events.Items) == 0 {
+			err = errors.New("no Warning about the Pod wants-vip")
+		}
+		return err
 	})
-	if err == nil {
-		pause(ctx, 3*time.Second) // for what comes later or never: Events, addresses that should not be
+	if err != nil {
+		return err
 	}
+	for _, text := range rivals {
+		if err := s.apply(ctx, text); err != nil {
+			return err
+		}
+	}
+	pause(ctx, 3*time.Second) // for what comes later or never: Events, addresses that should not be
+	return nil
+}
+
+// leave deletes Vips, one of which somebody's finalizer keeps.
+func (s *scenario) leave(ctx context.Context) error {
+	for _, name := range []string{"leaving", "passing", "passing-6"} {
+		if err := s.dyn.Resource(kubeovn.VipResource).Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
+			return err
+		}
+	}
+	err := until(ctx, 30*time.Second, "the end of Kube-OVN's own finalizer", func(ctx context.Context) error {
+		vip, err := s.dyn.Resource(kubeovn.VipResource).Get(ctx, "leaving", metav1.GetOptions{})
+		if err == nil && !slices.Equal(vip.GetFinalizers(), []string{"example.com/stays"}) {
+			err = fmt.Errorf("it has %q", vip.GetFinalizers())
+		}
+		return err
+	})
+	pause(ctx, 3*time.Second) // for the Subnet's status
 	return err
 }
 
-// service is a Service that asks for addresses, and what came of it.
-type service struct {
-	name, subnet, wish string
-	needs              kubeovn.Families
+// wish is a Service that asks for addresses, and what came of it.
+type wish struct {
+	name, subnet, addresses string
+	needs                   kubeovn.Families
+	pool                    string // the IPPool that it names
 }
 
 var (
@@ -116,31 +124,35 @@ var (
 	both = kubeovn.Families{V4: true, V6: true}
 )
 
-// services are asked for in this order.
-var services = []service{
-	{"any4", "lan4", "", four},
-	{"static4", "lan4", "172.18.0.18", four},
-	{"excluded4", "lan4", "172.18.0.9", four},
-	{"taken4", "lan4", "172.18.0.18", four},
-	{"vip4", "lan4", "172.18.0.77", four},
-	{"pod4", "booked", "172.21.0.50", four},
-	{"outside4", "lan4", "172.31.0.1", four},
-	{"any46", "lan46", "", both},
-	{"static46", "lan46", "172.19.0.46,fd00:172:19::46", both},
-	{"static4-of-46", "lan46", "172.19.0.44", both},
-	{"static6-of-46", "lan46", "fd00:172:19::66", both},
-	{"any6", "lan6", "", six},
-	{"static6", "lan6", "fd00:172:20::66", six},
-	{"only", "full", "", four},
-	{"none-left", "full", "", four},
+// wishes are asked for in this order.
+var wishes = []wish{
+	{"any4", "lan4", "", four, ""},
+	{"static4", "lan4", "172.18.0.18", four, ""},
+	{"excluded4", "lan4", "172.18.0.9", four, ""},
+	{"taken4", "lan4", "172.18.0.18", four, ""},
+	{"vip4", "lan4", "172.18.0.77", four, ""},
+	{"pod4", "booked", "172.21.0.50", four, ""},
+	{"outside4", "lan4", "172.31.0.1", four, ""},
+	{"leaving4", "booked", "172.21.0.70", four, ""}, // by then Kube-OVN may have it free, but the Vip is there
+	{"static-booked", "booked", "172.21.0.18", four, ""},
+	{"pool4", "lan4", "", four, "pool"},
+	{"pool46", "lan46", "", both, "pool46"},
+	{"any46", "lan46", "", both, ""},
+	{"static46", "lan46", "172.19.0.46,fd00:172:19::46", both, ""},
+	{"static4-of-46", "lan46", "172.19.0.44", both, ""},
+	{"static6-of-46", "lan46", "fd00:172:19::66", both, ""},
+	{"any6", "lan6", "", six, ""},
+	{"static6", "lan6", "fd00:172:20::66", six, ""},
+	{"only", "full", "", four, ""},
+	{"none-left", "full", "", four, ""},
 }
 
 func ownerOf(name string) kubeovn.Owner {
 	return kubeovn.Owner{Namespace: "default", Name: name, UID: types.UID(name)}
 }
 
-func (s *scenario) request(svc service) (ipam.Request, error) {
-	wish, err := kubeovn.ParseAddrs(svc.wish)
+func (s *scenario) request(svc wish) (ipam.Request, error) {
+	addresses, err := kubeovn.ParseAddrs(svc.addresses)
 	if err != nil {
 		return ipam.Request{}, err
 	}
@@ -148,7 +160,16 @@ func (s *scenario) request(svc service) (ipam.Request, error) {
 	if !ok {
 		return ipam.Request{}, fmt.Errorf("no Subnet %s", svc.subnet)
 	}
-	return ipam.Request{Owner: ownerOf(svc.name), Subnet: subnet, Needs: svc.needs, Wish: wish, Field: "spec.loadBalancerIP"}, nil
+	req := ipam.Request{Owner: ownerOf(svc.name), Subnet: subnet, Needs: svc.needs, Wish: addresses, Field: "spec.loadBalancerIP"}
+	if svc.pool == "" {
+		return req, nil
+	}
+	pool, missing := s.cache.IPPool(svc.pool)
+	if pool == nil {
+		return req, fmt.Errorf("no IPPool %s: %s", svc.pool, missing)
+	}
+	req.Pool, req.PoolField = pool, "annotation ip_pool"
+	return req, nil
 }
 
 // settle is how long a decision may change its mind.
@@ -157,7 +178,7 @@ const settle = 1500 * time.Millisecond
 // addresses asks for each Service as the load balancer does, until the answer
 // stands still, and records it.
 func (s *scenario) addresses(ctx context.Context) error {
-	for _, svc := range services {
+	for _, svc := range wishes {
 		var last ipam.Result
 		var since time.Time
 		err := until(ctx, 60*time.Second, "a decision about "+svc.name, func(ctx context.Context) error {
@@ -186,7 +207,7 @@ func (s *scenario) addresses(ctx context.Context) error {
 			return err
 		}
 		s.record.Decisions = append(s.record.Decisions, recorded.Decision{
-			Service: svc.name, Subnet: svc.subnet, Wish: svc.wish, Needs: svc.needs.String(),
+			Service: svc.name, Subnet: svc.subnet, Wish: svc.addresses, Pool: svc.pool, Needs: svc.needs.String(),
 			State: last.State.String(), Addresses: last.Addrs.String(), Reason: last.Reason, Message: last.Message,
 		})
 	}
@@ -194,7 +215,7 @@ func (s *scenario) addresses(ctx context.Context) error {
 }
 
 // grant complains unless a Service has an address.
-func (s *scenario) grant(ctx context.Context, svc service) error {
+func (s *scenario) grant(ctx context.Context, svc wish) error {
 	req, err := s.request(svc)
 	if err != nil {
 		return err

@@ -197,6 +197,16 @@ func (c *cluster) child(ctx context.Context, name string, env []string, path str
 	return p, nil
 }
 
+// ended reports whether a process has ended.
+func (p *process) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // end stops a process and waits for it.
 func (p *process) end(grace time.Duration) {
 	if p.cmd.Process.Signal(syscall.SIGTERM) != nil {

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -30,6 +32,8 @@ var kinds = map[string]schema.GroupVersionResource{
 	"NetworkAttachmentDefinition": kubeovn.NADResource,
 	"Node":                        {Version: "v1", Resource: "nodes"},
 	"Pod":                         {Version: "v1", Resource: "pods"},
+	"ConfigMap":                   {Version: "v1", Resource: "configmaps"},
+	"Service":                     {Version: "v1", Resource: "services"},
 	"Deployment":                  {Group: "apps", Version: "v1", Resource: "deployments"},
 }
 
@@ -44,20 +48,25 @@ func (s *scenario) resource(kind, namespace string) (dynamic.ResourceInterface, 
 	return s.dyn.Resource(gvr), nil
 }
 
-// snapshot keeps what there is now.
-func (s *scenario) snapshot(ctx context.Context, name string) error {
+// snapshot keeps what there is now of some kinds, as far as it is wanted.
+func (s *scenario) snapshot(ctx context.Context, name string, wanted func(u *unstructured.Unstructured) bool, some ...string) error {
 	var all []*unstructured.Unstructured
-	for _, kind := range []string{"Subnet", "Vip", "IP", "IPPool", "Vpc", "NetworkAttachmentDefinition", "Pod"} {
+	for _, kind := range some {
 		l, err := s.dyn.Resource(kinds[kind]).List(ctx, metav1.ListOptions{})
 		if err != nil {
 			return err
 		}
 		for i := range l.Items {
 			u := &l.Items[i]
+			if !wanted(u) {
+				continue
+			}
 			// Who wrote which field, and the rest of a Pod, tell nothing here.
 			u.SetManagedFields(nil)
 			if kind == "Pod" {
 				delete(u.Object, "spec")
+			}
+			if kind == "Pod" || kind == "Deployment" {
 				delete(u.Object, "status")
 			}
 			all = append(all, u)
@@ -70,11 +79,8 @@ func (s *scenario) snapshot(ctx context.Context, name string) error {
 	return nil
 }
 
-// write stores the records.
-func (s *scenario) write(ctx context.Context, dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
+// look records the Warnings about the Pods, and the Deployments that there are.
+func (s *scenario) look(ctx context.Context) error {
 	events, err := s.kube.CoreV1().Events("default").List(ctx, metav1.ListOptions{FieldSelector: "type=Warning"})
 	if err != nil {
 		return err
@@ -82,12 +88,22 @@ func (s *scenario) write(ctx context.Context, dir string) error {
 	for _, e := range events.Items {
 		s.record.Events = append(s.record.Events, fmt.Sprintf("%s: %s: %s", e.InvolvedObject.Name, e.Reason, e.Message))
 	}
+	slices.Sort(s.record.Events)
+	s.record.Events = slices.Compact(s.record.Events)
 	deployments, err := s.kube.AppsV1().Deployments("default").List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return err
 	}
 	for _, d := range deployments.Items {
 		s.record.Deployments = append(s.record.Deployments, d.Name)
+	}
+	return nil
+}
+
+// write stores the records.
+func (s *scenario) write(ctx context.Context, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
 	}
 	api, err := s.openAPI(ctx)
 	if err != nil {
@@ -96,9 +112,6 @@ func (s *scenario) write(ctx context.Context, dir string) error {
 	files := map[string]any{"openapi.json": api}
 	if s.controller != "" {
 		files["record.json"] = s.record.Record
-	}
-	for name, objects := range s.record.snapshots {
-		files[name+".json"] = objects
 	}
 	for name, content := range files {
 		b, err := json.MarshalIndent(content, "", " ")
@@ -109,7 +122,30 @@ func (s *scenario) write(ctx context.Context, dir string) error {
 			return err
 		}
 	}
+	for name, objects := range s.record.snapshots {
+		b, err := onePerLine(objects)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, name+".json"), b, 0o644); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// onePerLine writes a list so that a line is an object: small, and what changes
+// from one recording to the next can be seen.
+func onePerLine(objects []*unstructured.Unstructured) ([]byte, error) {
+	var lines [][]byte
+	for _, u := range objects {
+		line, err := json.Marshal(u.Object)
+		if err != nil {
+			return nil, err
+		}
+		lines = append(lines, line)
+	}
+	return slices.Concat([]byte("[\n"), bytes.Join(lines, []byte(",\n")), []byte("\n]\n")), nil
 }
 
 // openAPI is the API server's own description of Kube-OVN's kinds, without

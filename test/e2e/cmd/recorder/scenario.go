@@ -16,6 +16,11 @@ import (
 	"github.com/kubeovn/kube-ovn-ccm/pkg/routes"
 )
 
+// recordedKinds are what Kube-OVN and kube-ovn-ccm tell each other by.
+var recordedKinds = []string{"Subnet", "Vip", "IP", "IPPool", "Vpc", "NetworkAttachmentDefinition", "Pod"}
+
+func everything(*unstructured.Unstructured) bool { return true }
+
 // scenario is what one version of kube-ovn-controller is asked to do.
 type scenario struct {
 	*cluster
@@ -44,20 +49,23 @@ func (s *scenario) play(ctx context.Context) error {
 		do   func(context.Context) error
 	}{
 		{"the cluster", s.prepare},
-		{"Kube-OVN", s.startKubeOVN},
+		{"Kube-OVN", func(ctx context.Context) error { return s.startKubeOVN(ctx) }},
 		{"Subnets", s.subnets},
 		{"Pods", s.pods},
+		{"a Vip that lingers", s.leave},
 		{"addresses", s.addresses},
 		{"routes", s.routes},
-		{"objects", func(ctx context.Context) error { return s.snapshot(ctx, "objects") }},
+		{"objects", func(ctx context.Context) error { return s.snapshot(ctx, "objects", everything, recordedKinds...) }},
 		{"an address given back", s.giveBack},
+		{"an address that changes hands", s.handOver},
 		{"a restart of Kube-OVN", s.restart},
+		{"its own lb-svc", s.lbSvc},
 	} {
 		start := time.Now()
 		if err := step.do(ctx); err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)
 		}
-		fmt.Fprintf(os.Stderr, "%-24s %s\n", step.name, time.Since(start).Round(time.Millisecond))
+		fmt.Fprintf(os.Stderr, "%-32s %s\n", step.name, time.Since(start).Round(time.Millisecond))
 	}
 	return nil
 }
@@ -69,7 +77,11 @@ func (s *scenario) prepare(ctx context.Context) error {
 	// On its very first start some versions wait for ever for a default VPC that they do not see become ready.
 	const vpc = `{"apiVersion":"kubeovn.io/v1","kind":"Vpc","metadata":{"name":"ovn-cluster"},
 		"status":{"default":true,"standby":true,"router":"ovn-cluster","defaultLogicalSwitch":"ovn-default"}}`
-	for _, text := range []string{node, vpc} {
+	// Kube-OVN takes the image of its own gateways from it.
+	const image = `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"namespace":"kube-system","name":"ovn-vpc-nat-config"},"data":{"image":"vpc-nat-gateway"}}`
+	// Where its lb-svc attaches a Service that names no attachment, if it does.
+	other := nad("kube-system", "lb-svc-attachment", lan4)
+	for _, text := range []string{node, vpc, image, other} {
 		if err := s.apply(ctx, text); err != nil {
 			return err
 		}
@@ -85,12 +97,12 @@ func (s *scenario) prepare(ctx context.Context) error {
 }
 
 // startKubeOVN starts the controller and waits until it has booked the node.
-func (s *scenario) startKubeOVN(ctx context.Context) (err error) {
+func (s *scenario) startKubeOVN(ctx context.Context, flags ...string) (err error) {
 	s.process, err = s.child(ctx, "kube-ovn-controller",
 		[]string{"KUBECONFIG=" + s.path("kubeconfig"), "POD_NAME=kube-ovn-controller", "POD_NAMESPACE=kube-system", "KUBE_NAMESPACE=kube-system", "KUBE_NODE_NAME=n1", "POD_IP=127.0.0.1", "POD_IPS=127.0.0.1"},
-		s.controller, "--kubeconfig="+s.path("kubeconfig"), "--ovn-nb-addr=tcp:127.0.0.1:6641", "--ovn-sb-addr=tcp:127.0.0.1:6642",
-		"--default-cidr=10.16.0.0/16,fd00:10:16::/112", "--node-switch-cidr=100.64.0.0/16,fd00:100:64::/112", "--service-cluster-ip-range=10.96.0.0/16",
-		"--default-gateway-check=false", "--enable-metrics=false", "--logtostderr=true", "--alsologtostderr=false", "--log_file="+filepath.Join(s.dir, "klog.log"))
+		s.controller, append(flags, "--kubeconfig="+s.path("kubeconfig"), "--ovn-nb-addr=tcp:127.0.0.1:6641", "--ovn-sb-addr=tcp:127.0.0.1:6642",
+			"--default-cidr=10.16.0.0/16,fd00:10:16::/112", "--node-switch-cidr=100.64.0.0/16,fd00:100:64::/112", "--service-cluster-ip-range=10.96.0.0/16",
+			"--default-gateway-check=false", "--enable-metrics=false", "--logtostderr=true", "--alsologtostderr=false", "--log_file="+filepath.Join(s.dir, "klog.log"))...)
 	if err != nil {
 		return err
 	}
@@ -121,7 +133,7 @@ func (s *scenario) restart(ctx context.Context) error {
 	}
 	// It looks for garbage when all of its workers run; a Vip that is granted shows that they do.
 	err := until(ctx, 90*time.Second, "Kube-OVN at work since "+since.String(), func(ctx context.Context) error {
-		return s.grant(ctx, service{name: "after-restart", subnet: "lan4"})
+		return s.grant(ctx, wish{name: "after-restart", subnet: "lan4"})
 	})
 	if err != nil {
 		return err
@@ -137,7 +149,10 @@ func (s *scenario) restart(ctx context.Context) error {
 		return err
 	}
 	pause(ctx, 2*time.Second) // for what it might do to ours
-	return s.snapshot(ctx, "restarted")
+	if err := s.look(ctx); err != nil {
+		return err
+	}
+	return s.snapshot(ctx, "restarted", everything, recordedKinds...)
 }
 
 // routes has the answers of one Pod routed through a gateway, and no more.
@@ -181,7 +196,7 @@ func (s *scenario) giveBack(ctx context.Context) error {
 		return err
 	}
 	return until(ctx, 30*time.Second, "the address for another Service", func(ctx context.Context) error {
-		return s.grant(ctx, service{name: "again4", subnet: "lan4", wish: "172.18.0.18"})
+		return s.grant(ctx, wish{name: "again4", subnet: "lan4", addresses: "172.18.0.18"})
 	})
 }
 
