@@ -43,7 +43,7 @@ func guarded(vip *kubeovn.Vip) bool {
 }
 
 // guard adds the guard to what was decided. Before its finalizer is on the Vip,
-// Kube-OVN still works on it, and would refuse to go on; Kube-OVN 1.12 puts none
+// Kube-OVN still works on it, and would refuse to go on; Kube-OVN up to 1.14 puts none
 // on it, and is done soon.
 func (in input) guard(a action) action {
 	if len(in.vip.Finalizers) == 0 {
