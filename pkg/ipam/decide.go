@@ -27,6 +27,10 @@ type input struct {
 	// renewed is when the Service's Vip was last made anew because Kube-OVN had
 	// lost its addresses; zero: not within memory.
 	renewed time.Time
+	// granted is when the grant of the Service's Vip was seen; zero: it was there
+	// before. sure says that its addresses have been proven to be in Kube-OVN's IPAM.
+	granted time.Time
+	sure    bool
 	now     time.Time
 	wait    wait
 }
@@ -65,6 +69,8 @@ func decide(in input) action {
 		waitsFor = "withdrawal"
 	case !lost.IsZero():
 		waitsFor = "return of " + lost.String()
+	case !in.proven():
+		waitsFor = "proof of " + in.vip.Addrs().String()
 	}
 	in.wait = in.wait.forRequest(waitsFor)
 	if in.vip == nil {
@@ -147,6 +153,8 @@ func decideHeld(in input, held kubeovn.Addrs) action {
 		a = decideMove(in, held)
 	case !in.lost().IsZero():
 		a = decideLost(in)
+	case !in.proven():
+		a = decideUnproven(in)
 	}
 	if a.op == opNone && !a.result.MustMove && !guarded(in.vip) {
 		a = in.guard(a)

@@ -28,6 +28,8 @@ type decisions map[string]struct {
 	others       others
 	granted      time.Duration // how long ago Kube-OVN last worked; 0: never
 	wait         wait
+	unproven     bool          // the Service does not use the addresses
+	seen         time.Duration // how long ago their grant was seen; 0: never
 
 	op       op
 	want     string // "v4,v6"
@@ -62,6 +64,10 @@ func (all decisions) check(t *testing.T) {
 			}
 			if tc.granted != 0 {
 				in.lastGrant = start.Add(-tc.granted)
+			}
+			in.sure = !tc.unproven
+			if tc.seen != 0 {
+				in.granted = start.Add(-tc.seen)
 			}
 			a := decide(in)
 			if a.op != tc.op || a.want.String() != tc.want {

@@ -24,16 +24,17 @@ import (
 // IPv6 alone has its address there. No other part of Kube-OVN reads the field of
 // a Vip that belongs to nobody's Pods.
 //
-// An address is granted only when it is guarded, and whoever was granted one
-// before there were guards gets it, too. What was lost all the same is asked for
-// again.
+// An address is granted only when it is guarded (proof.go: in time), and whoever
+// was granted one before there were guards gets it, too. What was lost all the
+// same is asked for again.
 
 // lostPatience is for how long Kube-OVN's book may disagree with a Vip before
 // the Vip is made anew. Kube-OVN writes the Subnet's status within a second.
 const lostPatience = 5 * time.Second
 
 // renewGap is how long nothing is made anew that has just been, in case that
-// changes nothing in what the Subnet's status says.
+// changes nothing in what the Subnet's status says. What somebody else has is
+// not asked for again, so that does not repeat.
 const renewGap = 5 * time.Minute
 
 // guarded reports whether Kube-OVN books all that a Vip holds when it restarts.
@@ -68,17 +69,24 @@ func (in input) lost() kubeovn.Addrs {
 	if in.vip == nil || in.vip.Subnet != in.request.Subnet.Name || in.vip.DeletionTimestamp != nil {
 		return out
 	}
-	others := slices.DeleteFunc(in.vip.Addrs().All(), func(a netip.Addr) bool { return in.holder(a) == "" })
-	return in.vip.Lost(in.request.Subnet).With(others...)
+	return in.vip.Lost(in.request.Subnet).With(in.taken()...)
+}
+
+// taken returns the addresses of the Service's Vip that somebody else has.
+func (in input) taken() []netip.Addr {
+	return slices.DeleteFunc(in.vip.Addrs().All(), func(a netip.Addr) bool { return in.holder(a) == "" })
 }
 
 // decideLost: the Vip holds what it should, but Kube-OVN does not know of it.
-// The gateway goes on; a new Vip asks for the same again, unless somebody else
-// has it by now.
+// A gateway that there is goes on; a new Vip asks for the same again, unless
+// somebody else has it by now.
 func decideLost(in input) action {
 	in.wait = in.wait.on(in.vip.UID, in.now)
 	left := lostPatience - in.now.Sub(in.wait.since)
-	if !in.renewed.IsZero() {
+	if left > 0 && !in.proven() {
+		return action{result: Result{State: Pending, RetryAfter: left}, wait: in.wait}
+	}
+	if !in.renewed.IsZero() && len(in.taken()) == 0 {
 		left = max(left, renewGap-in.now.Sub(in.renewed))
 	}
 	if left > 0 {

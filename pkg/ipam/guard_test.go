@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	ktesting "k8s.io/client-go/testing"
 
 	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
@@ -99,7 +100,7 @@ func TestRenewalsAreRare(t *testing.T) {
 func TestReserveWritesTheGuard(t *testing.T) {
 	vip := mine("", "172.18.0.40,fd00::40", unguarded)
 	api := client(apiVip(vip))
-	r := NewReserver(&cacheOf{vips: []*kubeovn.Vip{vip}}, api, nil)
+	r := NewReserver(&cacheOf{vips: []*kubeovn.Vip{vip}, grants: map[types.UID]time.Time{"v1": time.Now()}}, api, nil)
 	res, err := r.Reserve(context.Background(), Request{Owner: owner, Subnet: dual(), Needs: needsBoth})
 	if err != nil || res.State != Granted {
 		t.Fatalf("%+v, %v", res, err)
@@ -126,7 +127,7 @@ func TestReserveRenewsForTheSameAddresses(t *testing.T) {
 	vip := mine("", "172.18.0.40,fd00::40")
 	api, cache, now := client(apiVip(vip)), &cacheOf{vips: []*kubeovn.Vip{vip}}, start
 	r := NewReserver(cache, api, func() time.Time { return now })
-	req := Request{Owner: owner, Subnet: dual(using("172.18.0.40", "fd00::2")), Needs: needsBoth}
+	req := Request{Owner: owner, Subnet: dual(using("172.18.0.40", "fd00::2")), Needs: needsBoth, Sticky: vip.Addrs()}
 	reserve := func() Result {
 		t.Helper()
 		res, err := r.Reserve(context.Background(), req)

@@ -19,6 +19,8 @@ type memory struct {
 	moves bool
 	// renewed is when the Vip was last made anew for the same addresses.
 	renewed time.Time
+	// sure is the Vip whose addresses are proven to be in Kube-OVN's IPAM.
+	sure types.UID
 }
 
 // recall notes what the Vip holds and returns the request with the addresses
@@ -28,7 +30,9 @@ func (r *Reserver) recall(req Request, vip *kubeovn.Vip) Request {
 	defer r.mu.Unlock()
 	uid := req.Owner.UID
 	if vip != nil && ownedBy(vip, req.Owner) && !vip.Addrs().IsZero() {
-		r.had[uid] = memory{addrs: vip.Addrs(), moves: vip.DeletionTimestamp != nil, renewed: r.had[uid].renewed}
+		m := r.had[uid]
+		m.addrs, m.moves = vip.Addrs(), vip.DeletionTimestamp != nil
+		r.had[uid] = m
 	}
 	req.Sticky = r.had[uid].addrs.With(req.Sticky.All()...)
 	return req

@@ -87,7 +87,7 @@ func requestOf(t *testing.T, cache *kubeovn.Cache, d recorded.Decision) Request 
 	}
 	req := Request{
 		Owner:  kubeovn.Owner{Namespace: "default", Name: d.Service, UID: types.UID(d.Service)},
-		Subnet: subnet, Wish: addrs(d.Wish), Field: "spec.loadBalancerIP",
+		Subnet: subnet, Wish: addrs(d.Wish), Field: "spec.loadBalancerIP", Sticky: addrs(d.Addresses),
 		Needs: kubeovn.Families{V4: strings.Contains(d.Needs, "IPv4"), V6: strings.Contains(d.Needs, "IPv6")},
 	}
 	if d.Pool != "" {

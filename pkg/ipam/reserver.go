@@ -26,6 +26,7 @@ type Cache interface {
 	IPsAt(subnet string, addr netip.Addr) []*kubeovn.IP
 	IPPoolsOf(subnet string) []*kubeovn.IPPool
 	LastGrant() time.Time
+	GrantSeen(vip types.UID) time.Time
 }
 
 // Reserver reserves addresses in Kube-OVN's IPAM by Vips. It never waits. It
@@ -75,8 +76,13 @@ func (r *Reserver) Reserve(ctx context.Context, req Request) (Result, error) {
 	if vip != nil && r.wasReleased(vip) {
 		return Result{State: Pending, RetryAfter: staleRetry}, nil
 	}
-	req = r.recall(req, vip)
-	a := r.decide(req, vip)
+	in := input{request: r.recall(req, vip), vip: vip}
+	if vip != nil {
+		in.sure = uses(req, vip) || r.isSure(req.Owner.UID, vip.UID)
+		in.granted = r.cache.GrantSeen(vip.UID)
+	}
+	req = in.request
+	a := r.decide(in)
 	log := klog.FromContext(ctx).WithValues("service", req.Owner.Key(), "vip", name, "subnet", req.Subnet.Name)
 	var err error
 	switch a.op {
@@ -96,7 +102,9 @@ func (r *Reserver) Reserve(ctx context.Context, req Request) (Result, error) {
 			r.renews(req.Owner.UID)
 		}
 	case opGuard:
-		err = r.guard(ctx, vip)
+		if err = r.guard(ctx, vip); err == nil && a.result.State == Granted && !in.sure && !in.inTime(r.now()) {
+			a.result = Result{State: Pending, RetryAfter: staleRetry} // the writing took too long
+		}
 	}
 	if errors.Is(err, errStale) {
 		// What the cache will tell next decides.
@@ -106,6 +114,9 @@ func (r *Reserver) Reserve(ctx context.Context, req Request) (Result, error) {
 		return Result{}, err
 	}
 	r.remember(req.Owner.UID, a.wait)
+	if a.result.State == Granted {
+		r.nowSure(req.Owner.UID, vip.UID)
+	}
 	if a.result.MustMove {
 		r.moves(req.Owner.UID)
 	}
@@ -114,24 +125,21 @@ func (r *Reserver) Reserve(ctx context.Context, req Request) (Result, error) {
 
 // decide reads what a decision depends on. Two Services do not decide at the
 // same time, so that they do not pick the same address.
-func (r *Reserver) decide(req Request, vip *kubeovn.Vip) action {
+func (r *Reserver) decide(in input) action {
 	r.choosing.Lock()
 	defer r.choosing.Unlock()
-	now := r.now()
-	a := decide(input{
-		request:     req,
-		vip:         vip,
-		holder:      func(addr netip.Addr) string { return r.holder(req, addr) },
-		predecessor: func(addr netip.Addr) bool { return r.predecessor(req, addr) },
-		asked:       r.askedByOthers(req, now),
-		pools:       r.cache.IPPoolsOf(req.Subnet.Name),
-		lastGrant:   r.cache.LastGrant(),
-		renewed:     r.renewed(req.Owner.UID),
-		now:         now,
-		wait:        r.wait(req.Owner.UID),
-	})
+	req := in.request
+	in.now = r.now()
+	in.holder = func(addr netip.Addr) string { return r.holder(req, addr) }
+	in.predecessor = func(addr netip.Addr) bool { return r.predecessor(req, addr) }
+	in.asked = r.askedByOthers(req, in.now)
+	in.pools = r.cache.IPPoolsOf(req.Subnet.Name)
+	in.lastGrant = r.cache.LastGrant()
+	in.renewed = r.renewed(req.Owner.UID)
+	in.wait = r.wait(req.Owner.UID)
+	a := decide(in)
 	if a.op == opCreate {
-		r.asks.note(req, a.want, now)
+		r.asks.note(req, a.want, in.now)
 	}
 	return a
 }

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic/fake"
 	ktesting "k8s.io/client-go/testing"
 
@@ -25,7 +26,8 @@ type cacheOf struct {
 	vips []*kubeovn.Vip
 	ips  []*kubeovn.IP
 
-	pools []*kubeovn.IPPool
+	pools  []*kubeovn.IPPool
+	grants map[types.UID]time.Time
 }
 
 func (c *cacheOf) Vip(name string) (*kubeovn.Vip, bool) {
@@ -65,6 +67,8 @@ func (c *cacheOf) IPsAt(subnet string, a netip.Addr) []*kubeovn.IP {
 }
 
 func (c *cacheOf) LastGrant() time.Time { return time.Time{} }
+
+func (c *cacheOf) GrantSeen(vip types.UID) time.Time { return c.grants[vip] }
 
 // apiVip is a Vip as the API server has it.
 func apiVip(v *kubeovn.Vip) *unstructured.Unstructured {

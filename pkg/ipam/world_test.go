@@ -24,6 +24,8 @@ type world struct {
 	others    map[netip.Addr]bool // addresses that others hold
 	book      kubeovn.Addrs       // what Kube-OVN's IPAM has for the Vip
 	renewed   time.Time           // when the Vip was last made anew
+	seen      time.Time           // when the caller saw the Vip's grant
+	sure      types.UID           // the Vip whose addresses are proven
 	needs     kubeovn.Families
 	wish      kubeovn.Addrs
 	sticky    kubeovn.Addrs
@@ -44,6 +46,7 @@ func (w *world) decide() action {
 	return decide(input{
 		request: w.request(),
 		vip:     w.vip, now: w.now, lastGrant: w.lastGrant, wait: w.wait, renewed: w.renewed,
+		granted: w.seen, sure: w.vip != nil && w.sure == w.vip.UID || uses(w.request(), w.vip),
 		holder: func(a netip.Addr) string {
 			if w.others[a] {
 				return "Pod a/b"
@@ -89,7 +92,7 @@ func (w *world) step() {
 		if !w.fits(r.Addrs) {
 			w.t.Fatalf("granted %s for %+v", r.Addrs, w.request())
 		}
-		w.sticky = r.Addrs
+		w.sticky, w.sure = r.Addrs, w.vip.UID
 	case r.State == Pending && r.RetryAfter <= 0:
 		w.t.Fatalf("waits without looking again: %+v", r)
 	}
@@ -195,7 +198,7 @@ func (w *world) grant() {
 		}
 	}
 	w.book = give
-	w.vip.MAC, w.lastGrant = "00:00:00:00:00:01", w.now
+	w.vip.MAC, w.lastGrant, w.seen = "00:00:00:00:00:01", w.now, w.now
 	w.vip.Restored = ""
 	if give.V4.IsValid() {
 		w.vip.Restored = give.V4.String()
@@ -326,7 +329,7 @@ func (w *world) event() {
 	case 8:
 		w.release()
 	case 9:
-		w.wait = wait{} // ccm restarts
+		w.wait, w.seen, w.sure = wait{}, time.Time{}, "" // ccm restarts
 	case 10:
 		w.now = w.now.Add(time.Duration(w.rng.IntN(100)) * time.Second)
 	case 11:

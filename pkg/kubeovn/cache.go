@@ -9,6 +9,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
@@ -35,6 +36,7 @@ type Cache struct {
 
 	mu        sync.Mutex
 	lastGrant time.Time
+	grants    map[types.UID]time.Time // of Vips
 	now       func() time.Time
 	handlers  []func(Change)
 }
@@ -42,7 +44,7 @@ type Cache struct {
 // NewCache prepares the watches; Start begins them. The client should not be
 // throttled tightly: an informer lists once and then watches.
 func NewCache(client dynamic.Interface) *Cache {
-	c := &Cache{now: time.Now}
+	c := &Cache{now: time.Now, grants: map[types.UID]time.Time{}}
 	c.subnets = newSource(client, KindSubnet, SubnetResource, erase(decodeSubnet), cache.Indexers{
 		byProvider: indexBy(func(s *Subnet) []string { return []string{s.Provider} }),
 	})

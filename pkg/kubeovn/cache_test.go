@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/fake"
@@ -232,6 +233,46 @@ func TestCacheDoesNotTakeTheFirstListForWork(t *testing.T) {
 	eventually(t, "read", func() bool { _, ok := c.Vip("v"); return ok && c.Synced() })
 	if at := c.LastGrant(); !at.IsZero() {
 		t.Errorf("last grant %s", at)
+	}
+	if at := c.GrantSeen(""); !at.IsZero() {
+		t.Errorf("the grant was seen at %s", at)
+	}
+}
+
+func TestCacheTellsWhenAGrantWasSeen(t *testing.T) {
+	vip := func(name, rest string) *unstructured.Unstructured {
+		u := thing(t, "Vip", name, rest)
+		u.SetUID(types.UID("uid-of-" + name))
+		return u
+	}
+	const asks, has = `"spec":{"subnet":"a"}`, `"spec":{"subnet":"a"},"status":{"v4ip":"10.0.0.9"}`
+	client := fakeClient(vip("asks", asks))
+	c, changes := started(t, client)
+	eventually(t, "read", c.Synced)
+	ctx, vips := t.Context(), client.Resource(VipResource)
+	before := time.Now()
+	for _, step := range []struct {
+		vip  string
+		do   func() error
+		seen bool
+	}{
+		{"asks", func() error { return nil }, false},
+		{"asks", func() error { _, err := vips.Update(ctx, vip("asks", has), metav1.UpdateOptions{}); return err }, true},
+		{"asks", func() error {
+			_, err := vips.Update(ctx, vip("asks", `"metadata":{"labels":{"a":"b"}},`+has), metav1.UpdateOptions{})
+			return err
+		}, true},
+		{"asks", func() error { return vips.Delete(ctx, "asks", metav1.DeleteOptions{}) }, false},
+		{"had", func() error { _, err := vips.Create(ctx, vip("had", has), metav1.CreateOptions{}); return err }, false},
+	} {
+		if err := step.do(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the change of "+step.vip, func() bool { return len(changes.take()) > 0 })
+		at := c.GrantSeen(types.UID("uid-of-" + step.vip))
+		if at.IsZero() == step.seen || step.seen && (at.Before(before) || at.After(time.Now())) {
+			t.Errorf("the grant of %s was seen at %s, want %t", step.vip, at, step.seen)
+		}
 	}
 }
 

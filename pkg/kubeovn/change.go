@@ -6,6 +6,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 )
 
@@ -53,6 +54,32 @@ func (c *Cache) LastGrant() time.Time {
 	return c.lastGrant
 }
 
+// GrantSeen is when the watch told that Kube-OVN has granted addresses to the
+// Vip with this UID. Zero if they were there when it was first seen: nobody knows
+// since when. It is measured by this process's clock.
+func (c *Cache) GrantSeen(vip types.UID) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.grants[vip]
+}
+
+// noteWork notes a step of a Vip that is Kube-OVN's work.
+func (c *Cache) noteWork(before, after any) {
+	b, _ := before.(*Vip)
+	a, _ := after.(*Vip)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if worked(b, a) {
+		c.lastGrant = c.now()
+	}
+	switch {
+	case a == nil:
+		delete(c.grants, b.UID)
+	case b != nil && b.UID == a.UID && !b.Granted() && a.Granted():
+		c.grants[a.UID] = c.now()
+	}
+}
+
 func (c *Cache) eventHandler(kind Kind) cache.ResourceEventHandler {
 	return cache.ResourceEventHandlerDetailedFuncs{
 		AddFunc: func(obj any, initial bool) {
@@ -86,10 +113,8 @@ func (c *Cache) changed(kind Kind, before, after any, initial bool) {
 	case !hasNow:
 		return
 	}
-	if kind == KindVip && !initial && worked(before, after) {
-		c.mu.Lock()
-		c.lastGrant = c.now()
-		c.mu.Unlock()
+	if kind == KindVip && !initial {
+		c.noteWork(before, after)
 	}
 	for _, fn := range c.handlers {
 		fn(change)
@@ -152,12 +177,8 @@ func specOf(obj metav1.Object) any {
 
 // worked reports whether the step from one state of a Vip to the next, either
 // of which may be nil, is the work of kube-ovn-controller.
-func worked(before, after any) bool {
-	b, _ := before.(*Vip)
-	a, _ := after.(*Vip)
+func worked(b, a *Vip) bool {
 	switch {
-	case a == nil && b == nil:
-		return false
 	case a == nil: // it is gone: only Kube-OVN takes its finalizer off
 		return slices.Contains(b.Finalizers, Finalizer)
 	case b == nil:
