@@ -74,9 +74,9 @@ func inPool(req Request, addr netip.Addr) bool {
 	return req.Pool == nil || req.PoolField == "" || len(req.Pool.IPs.Of(addr.Is4())) == 0 || req.Pool.IPs.Contains(addr)
 }
 
-// holderOf says in words who holds an address, given the Vips and IPs that
-// have it; own is the name of the Vip that asks.
-func holderOf(own string, vips []*kubeovn.Vip, ips []*kubeovn.IP) string {
+// HolderOf says in words who holds an address, given the Vips and IPs that
+// have it; empty: nobody that is known. own is the name of the Vip that asks.
+func HolderOf(own string, vips []*kubeovn.Vip, ips []*kubeovn.IP) string {
 	for _, v := range vips {
 		if v.Name == own {
 			continue

@@ -19,7 +19,7 @@ func (r records) decide(predecessor string) action {
 	req := Request{Owner: owner, Subnet: lan(), Needs: kubeovn.Families{V4: true}, Wish: addrs("172.18.0.18"), Predecessor: predecessor}
 	return decide(input{
 		request: req, now: start,
-		holder:      func(netip.Addr) string { return holderOf(VipName(owner.UID), r.vips, r.ips) },
+		holder:      func(netip.Addr) string { return HolderOf(VipName(owner.UID), r.vips, r.ips) },
 		predecessor: func(netip.Addr) bool { return heldByPod(owner.Namespace, predecessor, r.vips, r.ips) },
 	})
 }

@@ -30,7 +30,7 @@ func TestHolderOf(t *testing.T) {
 		"something else":    {ips: []*kubeovn.IP{ip("reserved", "", "")}, want: "IP reserved"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := holderOf("lb-u1", tc.vips, tc.ips); got != tc.want {
+			if got := HolderOf("lb-u1", tc.vips, tc.ips); got != tc.want {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
 		})

@@ -260,7 +260,7 @@ func ownedBy(obj metav1.Object, owner kubeovn.Owner) bool {
 }
 
 func (r *Reserver) holder(req Request, addr netip.Addr) string {
-	return holderOf(VipName(req.Owner.UID), r.cache.VipsAt(req.Subnet.Name, addr), r.cache.IPsAt(req.Subnet.Name, addr))
+	return HolderOf(VipName(req.Owner.UID), r.cache.VipsAt(req.Subnet.Name, addr), r.cache.IPsAt(req.Subnet.Name, addr))
 }
 
 func (r *Reserver) wait(uid types.UID) wait {

@@ -87,7 +87,8 @@ func guideWorld() *world {
 	return &world{
 		now: time.Unix(1000, 0), owner: ownerOf(svc), service: svc, synced: true,
 		subnets: subnetList{guideSubnet()}, pools: poolList(nil),
-		past: func(string) kubeovn.Addrs { return kubeovn.Addrs{} },
+		past:   func(string) kubeovn.Addrs { return kubeovn.Addrs{} },
+		holder: func(string, netip.Addr) string { return "" },
 		source: func(a attachment) (*kubeovn.NAD, bool) {
 			return &kubeovn.NAD{Config: guideNetwork}, a.Provider() == guideProvider
 		},

@@ -41,7 +41,7 @@ func decide(w *world, c choice, reserved ipam.Result) plan {
 	case reserved.State == ipam.Pending && !reserved.Ahead:
 		p.wait = "an address from Kube-OVN"
 	case hasOtherAddress(w, c, reserved.Addrs):
-		p.move = true
+		p.move, p.problem = true, loss(w, c, reserved.Addrs)
 	default:
 		p.build, p.ahead = newGateway(w, c, reserved), reserved.Ahead
 	}

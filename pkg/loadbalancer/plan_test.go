@@ -69,8 +69,15 @@ func TestDecide(t *testing.T) {
 		"a refusal is told":                {reserved: inUse, want: "problem"},
 		"a Vip that has to move, moves":    {reserved: ipam.Result{State: ipam.Pending, MustMove: true}, want: "move+release"},
 		"what runs already is built again": {world: func(w *world) { w.deployment = deploymentWith(madeAt("172.18.0.18", "attach-subnet")) }, reserved: granted("172.18.0.18"), want: "build"},
-		"a Deployment with another address moves": {
+		"a Deployment with another address moves, and that is told": {
 			world:    func(w *world) { w.deployment = deploymentWith(madeAt("172.18.0.19", "attach-subnet")) },
+			reserved: granted("172.18.0.18"), want: "problem+move",
+		},
+		"but not if the Service asks for it": {
+			world: func(w *world) {
+				w.deployment = deploymentWith(madeAt("172.18.0.19", "attach-subnet"))
+				w.service.Spec.LoadBalancerIP = "172.18.0.18"
+			},
 			reserved: granted("172.18.0.18"), want: "move",
 		},
 		"a Deployment with another Subnet moves": {
@@ -100,7 +107,7 @@ func TestDecide(t *testing.T) {
 			world: func(w *world) {
 				w.service.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "172.18.0.19"}}
 			},
-			reserved: granted("172.18.0.18"), want: "move",
+			reserved: granted("172.18.0.18"), want: "problem+move",
 		},
 		"but not if the right gateway stands: then the status is just wrong": {
 			world: func(w *world) {

@@ -77,12 +77,10 @@ func (b *Balancer) waits(svc *corev1.Service, at line) bool {
 	}
 	// Who waits for one address that somebody holds leaves the others to others.
 	w, problem := wishOf(svc, at.provider, kubeovn.Families{V4: true, V6: true})
-	return problem == nil && !slices.ContainsFunc(w.addrs.All(), func(a netip.Addr) bool { return b.heldByAnother(svc, at.subnet, a) })
+	return problem == nil && !slices.ContainsFunc(w.addrs.All(), func(a netip.Addr) bool { return b.holder(svc, at.subnet, a) != "" })
 }
 
-// heldByAnother reports whether somebody else holds an address of a Subnet.
-func (b *Balancer) heldByAnother(svc *corev1.Service, subnet string, addr netip.Addr) bool {
-	own := ipam.VipName(svc.UID)
-	return len(b.KubeOVN.IPsAt(subnet, addr)) > 0 ||
-		slices.ContainsFunc(b.KubeOVN.VipsAt(subnet, addr), func(v *kubeovn.Vip) bool { return v.Name != own })
+// holder says who but the Service holds an address of a Subnet.
+func (b *Balancer) holder(svc *corev1.Service, subnet string, addr netip.Addr) string {
+	return ipam.HolderOf(ipam.VipName(svc.UID), b.KubeOVN.VipsAt(subnet, addr), b.KubeOVN.IPsAt(subnet, addr))
 }

@@ -31,6 +31,8 @@ type world struct {
 	pools        poolReader
 	// past are the addresses of a Subnet that a Service of this name had.
 	past func(subnet string) kubeovn.Addrs
+	// holder says who else has an address.
+	holder holderIn
 	// ahead counts the Services that wait longer for an address.
 	ahead func() int
 	// source is the NetworkAttachmentDefinition that the Service names.
