@@ -101,6 +101,8 @@ type Result struct {
 	// Detail, set when Refused, may differ while the cause is the same: who has
 	// the addresses of a pool.
 	Detail string
+	// Risk, in state Granted, says what a restart of Kube-OVN may do to Addrs.
+	Risk Risk
 	// Ahead, in state Pending: the Service's predecessor holds Addrs, the Wish. A
 	// gateway may be made for them; as long as they are answered for on the
 	// network, it does not take them.
@@ -120,6 +122,7 @@ const (
 	ReasonAddressOutOfRange    = "AddressOutOfRange"    // not in the Subnet's CIDR
 	ReasonAddressReserved      = "AddressReserved"      // gateway, first or last of the range
 	ReasonAddressInUse         = "AddressInUse"         // somebody else holds it
+	ReasonAddressAtRisk        = "AddressAtRisk"        // a restart of Kube-OVN may take it: the reason of a Risk
 	ReasonAddressNotGranted    = "AddressNotGranted"    // Kube-OVN works, but does not grant it
 	ReasonSubnetWithoutIPv4    = "SubnetWithoutIPv4"    // the Subnet has no IPv4 CIDR
 	ReasonSubnetWithoutIPv6    = "SubnetWithoutIPv6"    // the Subnet has no IPv6 CIDR

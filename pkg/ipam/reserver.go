@@ -24,6 +24,7 @@ type Cache interface {
 	VipsAt(subnet string, addr netip.Addr) []*kubeovn.Vip
 	VipsOf(subnet string) []*kubeovn.Vip
 	IPsAt(subnet string, addr netip.Addr) []*kubeovn.IP
+	IPsOf(subnet string) []*kubeovn.IP
 	IPPoolsOf(subnet string) []*kubeovn.IPPool
 	LastGrant() time.Time
 	GrantSeen(vip types.UID) time.Time
@@ -114,8 +115,12 @@ func (r *Reserver) Reserve(ctx context.Context, req Request) (Result, error) {
 		return Result{}, err
 	}
 	r.remember(req.Owner.UID, a.wait)
-	if a.result.State == Granted {
+	switch {
+	case a.result.State == Granted:
 		r.nowSure(req.Owner.UID, vip.UID)
+		a.result.Risk = r.risk(req, vip)
+	case a.result.Reason == ReasonAddressNotGranted:
+		a.result.Detail = r.suspects(req)
 	}
 	if a.result.MustMove {
 		r.moves(req.Owner.UID)

@@ -66,6 +66,10 @@ func (c *cacheOf) IPsAt(subnet string, a netip.Addr) []*kubeovn.IP {
 	return out
 }
 
+func (c *cacheOf) IPsOf(subnet string) []*kubeovn.IP {
+	return slices.DeleteFunc(slices.Clone(c.ips), func(ip *kubeovn.IP) bool { return ip.Subnet != subnet })
+}
+
 func (c *cacheOf) LastGrant() time.Time { return time.Time{} }
 
 func (c *cacheOf) GrantSeen(vip types.UID) time.Time { return c.grants[vip] }

@@ -27,6 +27,8 @@ type plan struct {
 	// are still those of Kube-OVN's own gateway.
 	build *gateway
 	ahead bool
+	// risk, with build, is what a restart of Kube-OVN may do to the addresses.
+	risk *Problem
 }
 
 // decide says what comes next, given the state of the reservation.
@@ -44,6 +46,9 @@ func decide(w *world, c choice, reserved ipam.Result) plan {
 		p.move, p.problem = true, loss(w, c, reserved.Addrs)
 	default:
 		p.build, p.ahead = newGateway(w, c, reserved), reserved.Ahead
+		if reserved.Risk != (ipam.Risk{}) {
+			p.risk = &Problem{Reason: ipam.ReasonAddressAtRisk, Message: reserved.Risk.Message, Detail: reserved.Risk.Detail}
+		}
 	}
 	return p
 }

@@ -93,6 +93,9 @@ func (b *Balancer) carryOut(ctx context.Context, w *world, c choice, p plan) (ou
 	if out.problem == nil {
 		out.problem = contest(w)
 	}
+	if out.problem == nil && out.status != nil {
+		out.problem = p.risk // of what is in use; what is being set up may still be interrupted
+	}
 	if held > 0 && out.retryAfter == 0 {
 		out.retryAfter = heldRetry
 	}
