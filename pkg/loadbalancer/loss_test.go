@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kubeovn/kube-ovn-ccm/pkg/ipam"
 	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
@@ -86,4 +87,22 @@ func TestAServiceThatHasToMoveTellsWhy(t *testing.T) {
 		corev1.EventTypeWarning+" AddressLost the Service has lost 172.18.0.18 of Subnet attach-subnet and has 172.18.0.19 now: tell its clients, or ask for certain addresses by annotation lb-svc-attachment.kube-system.kubernetes.io/ip_address (172.18.0.18 is held by IP )",
 		corev1.EventTypeNormal+" ProblemSolved AddressLost is solved",
 	)
+}
+
+// TestARiskIsToldWhileTheServiceIsServed: nothing is taken from the Service, but
+// somebody should do something about it.
+func TestARiskIsToldWhileTheServiceIsServed(t *testing.T) {
+	c := newCluster(t, guideService())
+	c.grant("172.18.0.18")
+	c.kubeOVN.result.Risk = ipam.Risk{Message: "a restart may take it", Detail: "Vip x"}
+	c.ensure()
+	c.wantEvents()
+	c.runPod()
+	c.wantShown("172.18.0.18", "serving")
+	if got := conditionIn(c.service()); got == nil || got.Status != metav1.ConditionTrue || got.Reason != ipam.ReasonAddressAtRisk {
+		t.Errorf("condition %+v", got)
+	}
+	c.grant("172.18.0.18")
+	c.wantShown("172.18.0.18", "the risk is gone")
+	c.wantEvents("Warning AddressAtRisk a restart may take it (Vip x)", "Normal ProblemSolved AddressAtRisk is solved")
 }

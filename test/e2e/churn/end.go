@@ -35,12 +35,15 @@ func (c *churn) comesToRest(ctx context.Context, kept []keptAddr) error {
 		return err
 	}
 	_ = until(ctx, withoutVip, "what Kube-OVN knows", func(context.Context) error {
-		c.forgotten = nil
+		var forgotten []string
 		for _, addr := range c.observer.Forgotten() {
-			c.forgotten = append(c.forgotten, addr+" is not known to Kube-OVN's IPAM")
+			forgotten = append(forgotten, addr+" is not known to Kube-OVN's IPAM")
 		}
-		if len(c.forgotten) > 0 {
-			return errors.New(c.forgotten[0]) // all of them are in the report
+		c.lan.mu.Lock() // the report is written now and then
+		c.forgotten = forgotten
+		c.lan.mu.Unlock()
+		if len(forgotten) > 0 {
+			return errors.New(forgotten[0]) // all of them are in the report
 		}
 		return nil
 	})

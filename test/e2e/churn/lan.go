@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
 	"github.com/kubeovn/kube-ovn-ccm/test/e2e/lab"
 )
 
@@ -42,7 +43,11 @@ func newLAN(o *Observer, kept []keptAddr) *lan {
 
 // run asks for all addresses that somebody has, until the context ends.
 func (l *lan) run(ctx context.Context, where *lab.Lab) error {
-	prober, err := NewProber(where.Host(lab.Client).Do, "eth0", networks[0].at(routerNumber)[0])
+	var router kubeovn.Addrs
+	for _, n := range networks {
+		router = router.With(n.at(routerNumber)...)
+	}
+	prober, err := NewProber(where.Host(lab.Client).Do, "eth0", router)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kubeovn/kube-ovn-ccm/pkg/gateway/neighbour"
+	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
 )
 
 // roundTime is how long answers to a question count, and after which the next one is sent.
@@ -21,7 +22,7 @@ const roundTime = 500 * time.Millisecond
 // an address that no host has, another one each time, to which the answer is addressed: so it is known what was answered,
 // however late, and not taken for an answer to the client's kernel, which asks as well.
 type Prober struct {
-	control netip.Addr
+	control kubeovn.Addrs
 	link    *net.Interface
 	out     int
 	in      [2]*neighbour.Conn
@@ -40,9 +41,9 @@ func asker(v4 bool, n byte) netip.Addr {
 	return netip.AddrFrom16([16]byte{0: 0xfd, 3: 0x01, 4: 0x72, 6: 0xff, 7: 0xff, 15: n})
 }
 
-// NewProber opens the interface of a host on the LAN; inside runs a function in the host's network namespace. control is
-// the address of a host that is always there: while it is not heard, nobody is.
-func NewProber(inside func(fn func() error) error, device string, control netip.Addr) (*Prober, error) {
+// NewProber opens the interface of a host on the LAN; inside runs a function in the host's network namespace. control are
+// the addresses, one of each family, of a host that is always there: while it is not heard in a family, nobody is.
+func NewProber(inside func(fn func() error) error, device string, control kubeovn.Addrs) (*Prober, error) {
 	p := &Prober{control: control, out: -1, asked: map[netip.Addr]*Round{}}
 	err := inside(func() (err error) {
 		if p.link, err = net.InterfaceByName(device); err != nil {
@@ -100,7 +101,7 @@ func (p *Prober) askAll(ctx context.Context, addrs func() []netip.Addr, done fun
 	tick := time.NewTicker(roundTime)
 	defer tick.Stop()
 	for {
-		for _, addr := range append([]netip.Addr{p.control}, addrs()...) {
+		for _, addr := range append(p.control.All(), addrs()...) {
 			p.mu.Lock()
 			p.asked[addr] = &Round{Addr: addr, Asked: time.Now()}
 			p.mu.Unlock()
@@ -118,10 +119,15 @@ func (p *Prober) askAll(ctx context.Context, addrs func() []netip.Addr, done fun
 		p.asked = map[netip.Addr]*Round{}
 		p.number++
 		p.mu.Unlock()
-		deaf := len(rounds[p.control].Answers) == 0
-		delete(rounds, p.control)
+		var heard kubeovn.Addrs
+		for _, addr := range p.control.All() {
+			if len(rounds[addr].Answers) > 0 {
+				heard = heard.With(addr)
+			}
+			delete(rounds, addr)
+		}
 		for _, r := range rounds {
-			r.Ended, r.Deaf = time.Now(), deaf
+			r.Ended, r.Deaf = time.Now(), !heard.Of(r.Addr.Is4()).IsValid()
 			done(*r)
 		}
 	}

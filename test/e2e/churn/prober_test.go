@@ -14,6 +14,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
 	"github.com/kubeovn/kube-ovn-ccm/test/e2e/lab/netns"
 )
 
@@ -21,7 +22,7 @@ import (
 func TestTheProberHearsEveryHost(t *testing.T) {
 	const client = "ccmlabtest-prober"
 	own := map[string]string{"ccmlabtest-a": "172.20.4.6/26,fd00:172:20:6::6/122", "ccmlabtest-b": "172.20.4.7/26,fd00:172:20:6::7/122"}
-	control := netip.MustParseAddr("172.20.4.6")
+	control := kubeovn.Addrs{V4: netip.MustParseAddr("172.20.4.6"), V6: netip.MustParseAddr("fd00:172:20:6::6")}
 	const both = "172.20.4.8/26,fd00:172:20:6::8/122"
 	namespace(t, client)
 	inside := func(fn func() error) error { return netns.Do(client, fn) }
@@ -40,23 +41,12 @@ func TestTheProberHearsEveryHost(t *testing.T) {
 	nobody := netip.MustParseAddr("172.20.4.9")
 	asked := []netip.Addr{nobody}
 	for a := range macs {
-		if a != control {
+		if control.Of(a.Is4()) != a {
 			asked = append(asked, a)
 		}
 	}
 
-	ctx, cancel := context.WithTimeout(t.Context(), 3*roundTime+roundTime/2)
-	defer cancel()
-	prober, err := NewProber(inside, "eth0", control)
-	try(t, err)
-	var mu sync.Mutex
-	rounds := map[netip.Addr][]Round{}
-	try(t, prober.Run(ctx, func() []netip.Addr { return asked }, func(r Round) {
-		mu.Lock()
-		defer mu.Unlock()
-		rounds[r.Addr] = append(rounds[r.Addr], r)
-	}))
-	try(t, prober.Close())
+	rounds := probe(t, inside, control, asked)
 	for _, a := range asked {
 		if len(rounds[a]) < 2 {
 			t.Errorf("%s was asked for %d times in %s", a, len(rounds[a]), 3*roundTime)
@@ -80,6 +70,34 @@ func TestTheProberHearsEveryHost(t *testing.T) {
 			}
 		}
 	}
+
+	// A LAN that lets nothing of IPv6 through still has IPv4.
+	control.V6 = netip.MustParseAddr("fd00:172:20:6::1")
+	for a, rs := range probe(t, inside, control, asked) {
+		for _, r := range rs {
+			if r.Deaf != a.Is6() {
+				t.Errorf("%s: the LAN stands still: %t", a, r.Deaf)
+			}
+		}
+	}
+}
+
+// probe asks for addresses for three rounds.
+func probe(t *testing.T, inside func(fn func() error) error, control kubeovn.Addrs, asked []netip.Addr) map[netip.Addr][]Round {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*roundTime+roundTime/2)
+	defer cancel()
+	prober, err := NewProber(inside, "eth0", control)
+	try(t, err)
+	var mu sync.Mutex
+	rounds := map[netip.Addr][]Round{}
+	try(t, prober.Run(ctx, func() []netip.Addr { return asked }, func(r Round) {
+		mu.Lock()
+		defer mu.Unlock()
+		rounds[r.Addr] = append(rounds[r.Addr], r)
+	}))
+	try(t, prober.Close())
+	return rounds
 }
 
 // prefixesOf are the addresses of a list "a/bits,...".

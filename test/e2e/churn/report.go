@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -28,8 +29,9 @@ type Report struct {
 	Made, Failed int
 	FirstFailure error
 	// Outage is the longest time without a connection to one address, Silence without an answer on the LAN, and WithoutVip
-	// in which a Service showed an address that its Vip did not hold.
-	Outage, Silence, WithoutVip time.Duration
+	// in which a Service showed an address that its Vip did not hold, and Uncounted in which it showed one that Kube-OVN did
+	// not count.
+	Outage, Silence, WithoutVip, Uncounted time.Duration
 }
 
 func (c *churn) report(doubles []Double, traffic []Traffic) Report {
@@ -47,7 +49,8 @@ func (c *churn) report(doubles []Double, traffic []Traffic) Report {
 	for _, f := range c.lan.doubles {
 		r.Doubles = append(r.Doubles, f.String())
 	}
-	r.Lost = append(append(r.Lost, c.lan.silent...), c.forgotten...)
+	r.Lost = slices.Concat(r.Lost, c.lan.silent, c.silences.told, c.forgotten)
+	r.Uncounted = c.silences.longest
 	c.lan.mu.Unlock()
 	for _, t := range traffic {
 		r.Made += t.Made
@@ -118,6 +121,7 @@ func (r Report) Print(w io.Writer) {
 		fmt.Fprintf(w, "        the first failure: %v\n", r.FirstFailure)
 	}
 	fmt.Fprintf(w, "%6s  the longest time in which a Vip did not hold what its Service showed\n", r.WithoutVip.Round(time.Millisecond))
+	fmt.Fprintf(w, "%6s  the longest time in which Kube-OVN did not count what a Service showed\n", r.Uncounted.Round(time.Millisecond))
 	fmt.Fprintf(w, "%6d  doubles among Pods and Vips by hand, which Kube-OVN alone can prevent\n", len(r.Others))
 	for _, line := range r.Others {
 		fmt.Fprintln(w, "       ", line)

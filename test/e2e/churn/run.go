@@ -38,7 +38,9 @@ type churn struct {
 	observer  *Observer
 	lan       *lan
 	done      *tally
-	// forgotten are the addresses that Services show at the end and Kube-OVN does not know, in words.
+	// silences are the addresses that Services show and Kube-OVN does not count, during the churn.
+	silences silences
+	// forgotten are those of the end, in words.
 	forgotten []string
 	// background are the deletions that are still to come.
 	background sync.WaitGroup
@@ -148,6 +150,7 @@ func (c *churn) checkAgainAndAgain(ctx context.Context) error {
 			fmt.Fprintln(c.Progress, "double:", doubles[told])
 		}
 		c.lan.judge(time.Now())
+		c.silences.look(time.Now(), c.observer.Forgotten())
 		if n%30 == 0 {
 			fmt.Fprintf(c.Progress, "%s: %s\n", time.Duration(n)*time.Second, c.report(doubles, nil))
 		}

@@ -14,7 +14,7 @@ type Round struct {
 	// Asked is when the question was sent, and Ended until when answers counted.
 	Asked, Ended time.Time
 	Answers      []Answer
-	// Deaf says that not even the host was heard in this time that is always there.
+	// Deaf says that in this time and family not even the host was heard that is always there.
 	Deaf bool
 }
 
