@@ -116,13 +116,20 @@ type Risk struct {
 // to come to it who takes the lowest one.
 const nearBy = 1 << 16
 
+// WithinReach reports whether somebody who takes the lowest free IPv6 address of
+// a Subnet may ever come to an address.
+func WithinReach(subnet *kubeovn.Subnet, addr netip.Addr) bool {
+	cidr, ok := subnet.CIDR(false)
+	return ok && cidr.Contains(addr) && !plus(cidr.Addr(), nearBy).Less(addr)
+}
+
 // risk is the risk for what a Vip holds.
 func (r *Reserver) risk(req Request, vip *kubeovn.Vip) Risk {
 	addr := vip.Addrs().V6
-	cidr, ok := req.Subnet.CIDR(false)
-	if !addr.IsValid() || !ok || !cidr.Contains(addr) || plus(cidr.Addr(), nearBy).Less(addr) {
+	if !WithinReach(req.Subnet, addr) {
 		return Risk{}
 	}
+	cidr, _ := req.Subnet.CIDR(false)
 	restart := r.restart(req)
 	takers := restart.Takers()
 	if !restart.Takes(addr, len(takers)) {

@@ -2,10 +2,12 @@ package provider
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
 
+	"github.com/kubeovn/kube-ovn-ccm/pkg/ipam"
 	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
 )
 
@@ -62,6 +64,8 @@ type users struct {
 //   - An edited NAD or Subnet concerns all Services that use it, whether they
 //     are served or not.
 //   - Whatever frees an address concerns the Services that wait for one there.
+//   - A Vip of somebody else that has an address of each family concerns the
+//     Services of whose address it may be given one when Kube-OVN restarts.
 //   - Whatever shows that Kube-OVN does not know whose an address is concerns the
 //     Service that has it.
 func concerned(c kubeovn.Change, freed bool, u users, net network) []string {
@@ -94,6 +98,9 @@ func concerned(c kubeovn.Change, freed bool, u users, net network) []string {
 		if freed {
 			keys = append(keys, having(u.Pending(), waitsFor(obj.Subnet, net))...)
 		}
+		if _, ours := kubeovn.OwnerOf(obj); !ours {
+			keys = append(keys, owners(endangeredBy(obj, net), func(*kubeovn.Vip) bool { return true })...)
+		}
 	case *kubeovn.IP:
 		if freed {
 			keys = append(keys, having(u.Pending(), waitsFor(obj.Subnet, net))...)
@@ -124,6 +131,16 @@ func atTheSame(ip *kubeovn.IP, net network) []*kubeovn.Vip {
 		}
 	}
 	return vips
+}
+
+// endangeredBy returns the Vips to whose address somebody may come who is given
+// the lowest free one.
+func endangeredBy(vip *kubeovn.Vip, net network) []*kubeovn.Vip {
+	subnet, known := net.Subnet(vip.Subnet)
+	if !known || vip.V4 == "" || vip.V6 == "" {
+		return nil
+	}
+	return slices.DeleteFunc(net.VipsOf(vip.Subnet), func(v *kubeovn.Vip) bool { return !ipam.WithinReach(subnet, v.Addrs().V6) })
 }
 
 // waitsFor tells whether a Service wants an address of the Subnet; of a Subnet

@@ -24,6 +24,9 @@ type subnets struct{}
 
 func (subnets) Subnet(name string) (*kubeovn.Subnet, bool) {
 	s, ok := map[string]*kubeovn.Subnet{"lan": subnet("lan", "lb.kube-system"), "pods": subnet("pods", "ovn")}[name]
+	if name == "lan" {
+		s.CIDRs = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("fd00::/64")}
+	}
 	return s, ok
 }
 
@@ -32,7 +35,8 @@ func (subnets) VipsOf(name string) []*kubeovn.Vip {
 		return nil
 	}
 	return []*kubeovn.Vip{
-		{ObjectMeta: ownedBy("holder"), Subnet: "lan", V4: "10.0.0.9"},
+		{ObjectMeta: ownedBy("holder"), Subnet: "lan", V4: "10.0.0.9", V6: "fd00::9"},
+		{ObjectMeta: ownedBy("far"), Subnet: "lan", V4: "10.0.0.10", V6: "fd00::8000:9"},
 		{ObjectMeta: metav1.ObjectMeta{Name: "somebodys"}, Subnet: "lan"},
 	}
 }
@@ -79,6 +83,10 @@ func TestServicesConcernedByAChange(t *testing.T) {
 		"somebody's new Vip concerns nobody": {
 			change: kubeovn.Change{Object: vip("lan"), SpecChanged: true},
 		},
+		"somebody's Vip of both families concerns who has a low IPv6 address": {
+			change: kubeovn.Change{Object: &kubeovn.Vip{ObjectMeta: metav1.ObjectMeta{Name: "somebodys"}, Subnet: "lan", V4: "10.0.0.11", V6: "fd00::11"}},
+			want:   []string{"default/holder"},
+		},
 		"somebody's deleted Vip concerns those that wait for an address there": {
 			change: kubeovn.Change{Object: vip("lan"), Deleted: true}, freed: true,
 			want: []string{"default/waiting", "default/named"},
@@ -96,11 +104,11 @@ func TestServicesConcernedByAChange(t *testing.T) {
 		},
 		"an edited Subnet concerns who uses it, names it or has an address of it": {
 			change: kubeovn.Change{Object: subnet("lan", "lb.kube-system"), SpecChanged: true},
-			want:   []string{"default/served", "default/waiting", "default/named", "default/holder"},
+			want:   []string{"default/served", "default/waiting", "default/named", "default/holder", "default/far"},
 		},
 		"a Subnet that was given to another attachment concerns both its old and its new users": {
 			change: kubeovn.Change{Object: subnet("lan", "other.kube-system"), SpecChanged: true},
-			want:   []string{"default/named", "default/other", "default/holder"},
+			want:   []string{"default/named", "default/other", "default/holder", "default/far"},
 		},
 		"a Subnet with more free addresses concerns those that wait for one": {
 			change: kubeovn.Change{Object: subnet("lan", "lb.kube-system")}, freed: true,
@@ -110,7 +118,7 @@ func TestServicesConcernedByAChange(t *testing.T) {
 			change: kubeovn.Change{Object: subnet("lan", "lb.kube-system")},
 		},
 		"a Subnet that does not count the address of a Service concerns it": {
-			change: kubeovn.Change{Object: &kubeovn.Subnet{ObjectMeta: metav1.ObjectMeta{Name: "lan"}, V4Using: kubeovn.Ranges{}}},
+			change: kubeovn.Change{Object: &kubeovn.Subnet{ObjectMeta: metav1.ObjectMeta{Name: "lan"}, V6Using: kubeovn.ParseRanges([]string{"fd00::8000:9"})}},
 			want:   []string{"default/holder"},
 		},
 		"a Pod with the address of a Service concerns it": {

@@ -67,11 +67,12 @@ func PodWithAddress(name, namespace, attachment, subnet string) *corev1.Pod {
 func (c *churn) services(ctx context.Context, rng *rand.Rand) error {
 	services := c.kube.CoreV1().Services(c.namespace)
 	return nowAndThen(ctx, rng, serviceEvery, func(n int) error {
-		svc := c.service(fmt.Sprintf("service-%d", n), networks[rng.IntN(len(networks))])
+		net := networks[rng.IntN(len(networks))]
+		svc := c.service(fmt.Sprintf("service-%d", n), net)
 		op := opServiceAny
 		if n%2 == 1 {
 			op = opServiceNamed
-			c.ask(svc, anyNumber(rng))
+			c.ask(svc, net.serviceNumber(rng))
 		}
 		if _, err := services.Create(context.WithoutCancel(ctx), svc, metav1.CreateOptions{}); err != nil {
 			return fmt.Errorf("making Service %s: %w", svc.Name, err)
@@ -143,6 +144,15 @@ func (c *churn) later(ctx context.Context, after time.Duration, op string, remov
 
 // anyNumber is the last number of some address that is nobody's from the start.
 func anyNumber(rng *rand.Rand) int { return firstNumber + rng.IntN(lastNumber-firstNumber+1) }
+
+// serviceNumber is the last number of an address for a Service to ask for. Beside Vips by hand that Kube-OVN gives the lowest
+// free IPv6 addresses when it restarts, only the upper half is safe, of which a Service that asks for others is told.
+func (n network) serviceNumber(rng *rand.Rand) int {
+	if len(n.cidrs) == 1 {
+		return anyNumber(rng)
+	}
+	return lastNumber - rng.IntN((lastNumber-firstNumber)/2)
+}
 
 // used are the addresses of a network that somebody has now, in their order.
 func (c *churn) used(n network) []netip.Addr {
