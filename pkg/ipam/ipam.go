@@ -50,8 +50,9 @@ type Request struct {
 	AvoidBuggyIPs bool
 	// Ahead counts the Services that have waited longer for an address of the
 	// same Subnet and Pool, those that have asked for one included if they have
-	// no Pool. Nil: there are none.
-	Ahead func() int
+	// no Pool. It stops at most: who waits for one of few addresses need not
+	// count those who wait for the others. Nil: there are none.
+	Ahead func(most int) int
 	// Field is where Wish was read, "spec.loadBalancerIP", for messages.
 	Field string
 	// Predecessor is the Pod, in the Service's namespace, that has served the

@@ -26,14 +26,12 @@ const (
 // there is none.
 func (in input) any(v4 bool) (netip.Addr, *problem) {
 	req := in.request
-	ahead := func() int {
-		if req.Ahead == nil {
-			return 0
-		}
-		return req.Ahead()
+	ahead := req.Ahead
+	if ahead == nil {
+		ahead = nobodyAhead
 	}
 	if req.Pool != nil && len(req.Pool.IPs.Of(v4)) > 0 {
-		addr, left := in.pick(req.Pool.IPs.Of(v4), ahead())
+		addr, left := in.pick(req.Pool.IPs.Of(v4), ahead)
 		switch {
 		case addr.IsValid():
 			return addr, nil
@@ -46,16 +44,16 @@ func (in input) any(v4 bool) (netip.Addr, *problem) {
 	switch {
 	case left == 0:
 		return netip.Addr{}, full(req, v4)
-	case left > 0 && left <= crowded && left <= float64(ahead()):
+	case left > 0 && left <= crowded && left <= float64(ahead(int(left))):
 		return netip.Addr{}, full(req, v4).inQueue()
 	}
 	cidr, _ := req.Subnet.CIDR(v4)
 	switch {
 	case !v4:
-		addr, _ := in.pick(remote(cidr, req.Owner), 0)
+		addr, _ := in.pick(remote(cidr, req.Owner), nobodyAhead)
 		return addr, nil
 	case req.AvoidBuggyIPs:
-		addr, _ := in.pick(startingAt(kubeovn.RangeOf(cidr), seed(req.Owner)), 0)
+		addr, _ := in.pick(startingAt(kubeovn.RangeOf(cidr), seed(req.Owner)), nobodyAhead)
 		if !addr.IsValid() {
 			return addr, full(req, v4)
 		}
@@ -68,14 +66,35 @@ func (in input) any(v4 bool) (netip.Addr, *problem) {
 // asks first.
 const crowded = 256
 
+func nobodyAhead(int) int { return 0 }
+
 // pick returns the first address that can be asked for, after as many as there
 // are Services before this one, and as were asked for in vain. If there is none,
-// left says how many there are for those before this one.
-func (in input) pick(ranges kubeovn.Ranges, ahead int) (picked netip.Addr, left int) {
+// left says how many there are for those before this one. It counts no more
+// Services than there are addresses, and where there are many, a few at first.
+func (in input) pick(ranges kubeovn.Ranges, ahead func(most int) int) (picked netip.Addr, left int) {
 	if addr := in.pending(ranges); addr.IsValid() {
 		return addr, 0
 	}
-	var found []netip.Addr
+	for most := 1; ; most *= 4 {
+		found, before := in.pickables(ranges, most), 0
+		if len(found) > 0 {
+			before = ahead(len(found))
+		}
+		switch {
+		case before+in.wait.nudges < len(found):
+			return found[before+in.wait.nudges], 0
+		case len(found) == most: // there may be more
+		case before >= len(found):
+			return netip.Addr{}, len(found)
+		default: // from the beginning once more
+			return found[before+in.wait.nudges%(len(found)-before)], 0
+		}
+	}
+}
+
+// pickables returns the first addresses that can be asked for.
+func (in input) pickables(ranges kubeovn.Ranges, most int) (found []netip.Addr) {
 	tries := 0
 	for _, r := range ranges {
 		for addr := r.First; addr.IsValid() && !r.Last.Less(addr) && tries < pickTries; addr = addr.Next() {
@@ -83,15 +102,12 @@ func (in input) pick(ranges kubeovn.Ranges, ahead int) (picked netip.Addr, left 
 			if !in.free(addr) || !in.pickable(addr) || in.elsewhere(addr) {
 				continue
 			}
-			if found = append(found, addr); len(found) > ahead+in.wait.nudges {
-				return addr, 0
+			if found = append(found, addr); len(found) == most {
+				return found
 			}
 		}
 	}
-	if len(found) <= ahead {
-		return netip.Addr{}, len(found)
-	}
-	return found[ahead+in.wait.nudges%(len(found)-ahead)], 0 // from the beginning once more
+	return found
 }
 
 // pending returns the address that the Service's Vip asks for, if that is still

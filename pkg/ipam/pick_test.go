@@ -64,7 +64,7 @@ func (tc picks) check(t *testing.T) {
 	}
 }
 
-func after(n int) func() int { return func() int { return n } }
+func after(n int) func(int) int { return func(most int) int { return min(n, most) } }
 
 func TestAnAddressOfThePoolIsPicked(t *testing.T) {
 	pool := poolOf("lb", "172.18.5.1..172.18.5.3", "172.18.9.0/30")
@@ -105,6 +105,20 @@ func TestAnAddressOfThePoolIsPicked(t *testing.T) {
 			request: with(func(r *Request) { r.Wish = addrs("172.18.0.9") }), reason: ReasonAddressOutsideIPPool, says: []string{"172.18.0.9", "IPPool lb", "annotation x"},
 		},
 		"a wish outside of the Subnet's": {request: with(func(r *Request) { r.Wish, r.PoolField = addrs("172.18.0.9"), "" }), want: "172.18.0.9"},
+		"after many who came before": {
+			request: with(func(r *Request) { r.Pool, r.Ahead = poolOf("lb", "172.18.5.0/24"), after(100) }), want: "172.18.5.100",
+		},
+		"the last one after all who came before": {
+			request: with(func(r *Request) { r.Pool, r.Ahead = poolOf("lb", "172.18.5.0..172.18.5.15"), after(15) }), want: "172.18.5.15",
+		},
+		"none after all who came before": {
+			request: with(func(r *Request) { r.Pool, r.Ahead = poolOf("lb", "172.18.5.0..172.18.5.15"), after(16) }), reason: ReasonIPPoolFull, queued: true,
+		},
+		"none if all are held, whoever waits": {
+			request: with(func(r *Request) {
+				r.Pool, r.Ahead = poolOf("lb", "172.18.5.1"), func(int) int { panic("asked") }
+			}), others: others{"172.18.5.1": "Pod a/b"}, reason: ReasonIPPoolFull,
+		},
 		"none if all are held": {
 			request: with(func(r *Request) { r.Pool = poolOf("lb", "172.18.5.1..172.18.5.2") }), others: others{"172.18.5.1": "Service a/b", "172.18.5.2": "Pod c/d"},
 			reason: ReasonIPPoolFull, says: []string{"172.18.5.1 is held by Service a/b", "172.18.5.2 is held by Pod c/d", "spec.ips"},
@@ -142,7 +156,7 @@ func TestAnAddressOfTheSubnetIsPickedWhereKubeOVNMustNot(t *testing.T) {
 		"none of an IPPool":                     {request: Request{Subnet: small(), AvoidBuggyIPs: true}, pools: []*kubeovn.IPPool{poolOf("pods", "172.18.3.254")}, reason: ReasonSubnetFull},
 		"none if older ones wait for the last":  {request: Request{Subnet: lan(available(2)), Ahead: after(2)}, reason: ReasonSubnetFull, queued: true},
 		"one if there is one more":              {request: Request{Subnet: lan(available(3)), Ahead: after(2)}},
-		"who waits does not matter with plenty": {request: Request{Ahead: func() int { panic("asked") }}},
+		"who waits does not matter with plenty": {request: Request{Ahead: func(int) int { panic("asked") }}},
 		"none of a full Subnet":                 {request: Request{Subnet: lan(available(0)), Ahead: after(2)}, reason: ReasonSubnetFull},
 	} {
 		t.Run(name, tc.check)
@@ -200,9 +214,9 @@ func TestServicesThatAskAtOncePickDifferently(t *testing.T) {
 			i := rng.IntN(8)
 			req := Request{
 				Owner: kubeovn.Owner{Namespace: "a", Name: fmt.Sprint(i), UID: types.UID(fmt.Sprint(i))}, Subnet: lan(), Needs: kubeovn.Families{V4: true}, Pool: pool,
-				Ahead: func() (n int) {
+				Ahead: func(most int) (n int) {
 					for j := range i {
-						if !asking[j] {
+						if !asking[j] && n < most {
 							n++
 						}
 					}

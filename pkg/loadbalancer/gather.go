@@ -36,7 +36,7 @@ func (b *Balancer) gather(svc *corev1.Service) (*world, error) {
 		pools:         b.KubeOVN,
 		past:          func(subnet string) kubeovn.Addrs { return b.past(owner, subnet) },
 		holder:        func(subnet string, addr netip.Addr) string { return b.holder(svc, subnet, addr) },
-		ahead:         func() int { return b.ahead(svc) },
+		ahead:         func(most int) int { return b.ahead(svc, most) },
 		source:        func(a attachment) (*kubeovn.NAD, bool) { return b.KubeOVN.NAD(a.Namespace, a.Name) },
 		nodes:         map[string]*corev1.Node{},
 		isNodeAddress: b.isNodeAddress,

@@ -120,7 +120,7 @@ func TestWhoIsAheadInTheLine(t *testing.T) {
 			if err := c.services.Add(other); err != nil {
 				t.Fatal(err)
 			}
-			if got := c.balancer.ahead(svc); got != tc.ahead {
+			if got := c.balancer.ahead(svc, 9); got != tc.ahead {
 				t.Errorf("%d are ahead, want %d", got, tc.ahead)
 			}
 		})
@@ -133,7 +133,7 @@ func TestThePoolIsPartOfTheRequest(t *testing.T) {
 	c := newCluster(t, svc)
 	c.kubeOVN.pools = poolList{ippool("lb", "attach-subnet", "172.18.5.0/28")}
 	c.ensure()
-	if len(c.kubeOVN.asked) != 1 || c.kubeOVN.asked[0].Pool == nil || c.kubeOVN.asked[0].Pool.Name != "lb" || c.kubeOVN.asked[0].Ahead() != 0 {
+	if len(c.kubeOVN.asked) != 1 || c.kubeOVN.asked[0].Pool == nil || c.kubeOVN.asked[0].Pool.Name != "lb" || c.kubeOVN.asked[0].Ahead(9) != 0 {
 		t.Errorf("%+v", c.kubeOVN.asked)
 	}
 }

@@ -38,8 +38,8 @@ func (b *Balancer) lineOf(svc *corev1.Service) (line, bool) {
 	return line{a.Provider(), subnet.Name, pool}, true
 }
 
-// ahead counts the Services that are before one in its line.
-func (b *Balancer) ahead(svc *corev1.Service) int {
+// ahead counts the Services that are before one in its line, up to so many.
+func (b *Balancer) ahead(svc *corev1.Service, most int) int {
 	own, ok := b.lineOf(svc)
 	all, err := b.Services.List(labels.Everything())
 	if !ok || err != nil {
@@ -47,8 +47,11 @@ func (b *Balancer) ahead(svc *corev1.Service) int {
 	}
 	n := 0
 	for _, other := range all {
-		if wanted(other, b.Config) && elder(other, svc) && b.waits(other, own) {
-			n++
+		if !elder(other, svc) || !wanted(other, b.Config) || !b.waits(other, own) {
+			continue
+		}
+		if n++; n >= most {
+			break
 		}
 	}
 	return n

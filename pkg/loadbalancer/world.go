@@ -34,7 +34,7 @@ type world struct {
 	// holder says who else has an address.
 	holder holderIn
 	// ahead counts the Services that wait longer for an address.
-	ahead func() int
+	ahead func(most int) int
 	// source is the NetworkAttachmentDefinition that the Service names.
 	source func(a attachment) (*kubeovn.NAD, bool)
 
