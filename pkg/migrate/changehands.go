@@ -21,6 +21,17 @@ import (
 // Kube-OVN's is silent; it takes it some 0.6 s. Then Kube-OVN's has it again.
 const handOverPatience = 5 * time.Second
 
+// changeHands gives the address from one gateway to the other. Whoever interrupts
+// the program meanwhile waits until one of them has it.
+func (m *mover) changeHands(ctx context.Context, o *observation, a act) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.patience)
+	defer cancel()
+	if a == actHandOver {
+		return m.handOver(ctx, o)
+	}
+	return m.handBack(ctx, o)
+}
+
 // handOver takes the address off Kube-OVN's gateway Pod, and ends the Pod when
 // ours has it. If the Pod were ended first, Kube-OVN would cut it off from the
 // cluster at once, while it answers for the address until its network is taken

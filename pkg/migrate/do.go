@@ -47,10 +47,8 @@ func (m *mover) do(ctx context.Context, o *observation, a act) error {
 		return m.excludeIPs(ctx, o, excludeIPs, notes)
 	case actDeleteVip:
 		return ignoreGone(m.dyn.Resource(kubeovn.VipResource).Delete(ctx, o.vip.Name, only(o.vip.UID)))
-	case actHandOver:
-		return m.handOver(ctx, o)
-	case actHandBack:
-		return m.handBack(ctx, o)
+	case actHandOver, actHandBack:
+		return m.changeHands(ctx, o, a)
 	case actEndPods:
 		return m.endPods(ctx, o)
 	case actCreatePod, actCreateSet, actCreateDeployment:
