@@ -138,7 +138,8 @@ func obstaclesInService(o *observation) (out []string) {
 	case pod == nil:
 		out = append(out, fmt.Sprintf("Kube-OVN's gateway has %d Pods and must have one", len(o.theirs.pods)))
 	case !running(pod):
-		out = append(out, fmt.Sprintf("Kube-OVN's gateway Pod %s does not run", pod.Name))
+		out = append(out, fmt.Sprintf("Kube-OVN's gateway Pod %s does not run: see why (kubectl describe pod), "+
+			"or delete Deployment %s, and kube-ovn-ccm takes the Service on", pod.Name, loadbalancer.ObjectName(svc.Name)))
 	}
 	return out
 }
@@ -150,34 +151,48 @@ func obstaclesInAddress(o *observation, s surroundings) (out []string) {
 		return []string{"the Service has no address: wait until Kube-OVN has given it one, or delete Kube-OVN's Deployment"}
 	}
 	for _, said := range []struct {
-		who   string
-		addrs kubeovn.Addrs
+		who    string
+		addrs  kubeovn.Addrs
+		remedy string
 	}{
-		{"the Service's status", o.published()}, {"the gateway Pod's annotation", o.annotated()}, {"Kube-OVN's record of the Pod", o.recorded()},
+		{"the Service's status", o.published(), "switch Kube-OVN's lb-svc on until it shows the gateway's address"},
+		{"the gateway Pod's annotation", o.annotated(), "delete the Pod"},
+		{"Kube-OVN's record of the Pod", o.recorded(), "restart kube-ovn-controller, which writes it anew"},
 	} {
 		if said.addrs != addrs {
 			what := said.addrs.String()
 			if what == "" {
 				what = "no address"
 			}
-			out = append(out, fmt.Sprintf("%s has %s, and not %s", said.who, what, addrs))
+			out = append(out, fmt.Sprintf("%s has %s, and not %s: %s", said.who, what, addrs, said.remedy))
 		}
 	}
 	if o.vip != nil && o.vip.Granted() && o.vip.Addrs() != addrs {
 		out = append(out, fmt.Sprintf("Vip %s holds %s for the Service: delete it", o.vip.Name, o.vip.Addrs()))
 	}
-	if o.subnet == nil {
-		return append(out, "no Subnet is known for the address")
+	subnets := s.subnets // of one of which the address is
+	if o.subnet != nil {
+		subnets = []*kubeovn.Subnet{o.subnet}
+	} else {
+		out = append(out, "Kube-OVN does not say of which Subnet the address is")
 	}
 	for _, addr := range addrs.All() {
-		if cidr, ok := o.subnet.CIDR(addr.Is4()); !ok || !cidr.Contains(addr) {
+		if o.subnet != nil && !contains(o.subnet, addr) {
 			out = append(out, fmt.Sprintf("%s is not in Subnet %s", addr, o.subnet.Name))
 		}
-		for _, who := range s.holders(o.subnet.Name, addr) {
-			out = append(out, fmt.Sprintf("%s is held by %s, too", addr, who))
+		for _, subnet := range subnets {
+			for _, who := range s.holders(subnet.Name, addr) {
+				out = append(out, fmt.Sprintf("%s is held by %s, too: delete that, or have it take another address", addr, who))
+			}
 		}
 	}
 	return out
+}
+
+// contains reports whether an address is in a Subnet's range.
+func contains(s *kubeovn.Subnet, addr netip.Addr) bool {
+	cidr, ok := s.CIDR(addr.Is4())
+	return ok && cidr.Contains(addr)
 }
 
 // obstaclesAround are what would keep kube-ovn-ccm from serving the Service.
@@ -207,8 +222,8 @@ func obstaclesAround(o *observation, s surroundings) (out []string) {
 	if s.refused != "" {
 		out = append(out, "the namespace does not admit a gateway Pod: "+s.refused)
 	}
-	if !s.nodeReady && o.theirPod() != nil {
-		out = append(out, fmt.Sprintf("node %s of Kube-OVN's gateway Pod is not ready: the Pod cannot be ended there", o.theirPod().Spec.NodeName))
+	if pod := o.theirPod(); pod != nil && pod.Spec.NodeName != "" && !s.nodeReady {
+		out = append(out, fmt.Sprintf("node %s of Kube-OVN's gateway Pod is not ready: the Pod cannot be ended there; bring the node back, or delete the Node if it is gone for good", pod.Spec.NodeName))
 	}
 	return out
 }

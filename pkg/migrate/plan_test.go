@@ -58,6 +58,20 @@ func TestWhatStandsInTheWay(t *testing.T) {
 			},
 			want: "172.18.0.18 is held by Vip by-hand, too",
 		},
+		"somebody else has the address, which Kube-OVN does not know to be the Pod's": {
+			service: func(o *observation) { o.record, o.subnet = nil, nil },
+			around: func(s *surroundings) {
+				s.holders = func(subnet string, _ netip.Addr) []string { return []string{"Vip by-hand of " + subnet} }
+			},
+			want: "172.18.0.18 is held by Vip by-hand of lan, too",
+		},
+		"the gateway waits for a node": {
+			service: func(o *observation) {
+				o.theirPod().Status.Phase, o.theirPod().Spec.NodeName = corev1.PodPending, ""
+			},
+			around: func(s *surroundings) { s.nodeReady = false },
+			want:   "Kube-OVN's gateway Pod lb-svc-web-1 does not run: see why (kubectl describe pod), or delete Deployment lb-svc-web",
+		},
 		"a Vip holds another address for the Service": {
 			service: func(o *observation) {
 				o.vip = &kubeovn.Vip{ObjectMeta: metav1.ObjectMeta{Name: "lb-u1"}, Subnet: "lan", V4: "172.18.0.77"}

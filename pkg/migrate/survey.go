@@ -170,7 +170,7 @@ func (m *mover) surroundings(ctx context.Context, o *observation, addresses []ho
 	if s.foreign, err = m.foreignObjects(ctx, o); err != nil {
 		return s, err
 	}
-	if pod := o.theirPod(); pod != nil {
+	if pod := o.theirPod(); pod != nil && pod.Spec.NodeName != "" {
 		node, err := m.kube.CoreV1().Nodes().Get(ctx, pod.Spec.NodeName, metav1.GetOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
 			return s, fmt.Errorf("reading node %s: %w", pod.Spec.NodeName, err)

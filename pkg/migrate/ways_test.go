@@ -41,6 +41,7 @@ func theirRunningPod() *corev1.Pod {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "lb-svc-web-1", UID: "p1", Labels: t.Labels, Annotations: map[string]string{}}, Spec: t.Spec}
 	pod.Annotations[provider+".kubernetes.io/ip_address"] = "172.18.0.18"
 	pod.Status.Phase = corev1.PodRunning
+	pod.Spec.NodeName = "n1"
 	return pod
 }
 
