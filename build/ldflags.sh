@@ -1,11 +1,12 @@
 #!/bin/sh
 # ldflags.sh: prints the linker flags that stamp our programs with version, commit and date.
 # The commit is the last one that changed the programs, so that a commit to docs or tests builds nothing anew.
-# Where there is no git (a source archive, a container build), GIT_COMMIT, GIT_TREE_STATE and BUILD_DATE can say it.
+# Where there is no git (a source archive, a container build), GIT_COMMIT, GIT_TREE_STATE and BUILD_DATE can say it;
+# BUILD_VERSION is another version than that in VERSION.
 set -eu
 cd "$(dirname "$0")/.."
 sources="VERSION go.mod go.sum cmd pkg"
-version=$(cat VERSION)
+version=${BUILD_VERSION:-$(cat VERSION)}
 number=${version#v}
 major=${number%%.*}
 minor=${number#*.}

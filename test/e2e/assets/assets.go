@@ -20,6 +20,9 @@ type Options struct {
 	// WithoutProduct leaves out the images of kube-ovn-ccm and of its gateway:
 	// a bare cluster, into which one can load other builds of them.
 	WithoutProduct bool
+	// Version is the version that kube-ovn-ccm and its images are built as;
+	// empty: what the file VERSION says.
+	Version string
 }
 
 // Set is a complete set of assets. All paths are absolute and stay valid as

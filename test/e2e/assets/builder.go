@@ -1,6 +1,7 @@
 package assets
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -59,7 +60,7 @@ func newBuilder(opts Options) (*builder, error) {
 	return &builder{
 		repo:     repo,
 		module:   filepath.Join(repo, "test", "e2e"),
-		version:  strings.TrimSpace(string(version)),
+		version:  cmp.Or(opts.Version, strings.TrimSpace(string(version))),
 		progress: p,
 		cache:    c,
 	}, nil

@@ -75,6 +75,7 @@ func (b *builder) productKey(ctx context.Context) (sum, flags string, err error)
 func (b *builder) productFlags(ctx context.Context) (string, error) {
 	script := filepath.Join(b.repo, "build", "ldflags.sh")
 	cmd := exec.CommandContext(ctx, script)
+	cmd.Env = append(os.Environ(), "BUILD_VERSION="+b.version)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,10 +24,10 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// killProxy stands between a controller and the API server. It counts the
-// writes that went through and, when the controller's last one has been
-// answered by the API server, kills the controller before it learns of it: the
-// worst moment there is.
+// killProxy stands between a controller and the API server. It notes the
+// writes that went through, and the commands in Pods that came to their end, and
+// kills the controller after the one that it is to be killed after, before it
+// learns of it: the worst moment there is.
 type killProxy struct {
 	server     *httptest.Server
 	kubeconfig string
@@ -37,12 +39,22 @@ type killProxy struct {
 
 // controller is one run of kube-ovn-ccm as a process.
 type controller struct {
-	cmd     *exec.Cmd
-	done    chan struct{}
-	log     bytes.Buffer
-	written int
-	// killAt is the number of the write after which it is killed; 0: never.
-	killAt int
+	cmd  *exec.Cmd
+	done chan struct{}
+	log  bytes.Buffer
+	// kills says, after each write, whether it is killed now; nil: never.
+	kills func(write string) bool
+
+	mu     sync.Mutex
+	writes []string
+	killed bool
+}
+
+// written are the writes so far, and whether it was killed after the last one.
+func (ctl *controller) written() (writes []string, killed bool) {
+	ctl.mu.Lock()
+	defer ctl.mu.Unlock()
+	return slices.Clone(ctl.writes), ctl.killed
 }
 
 func newKillProxy(t *testing.T) *killProxy {
@@ -102,40 +114,84 @@ func counts(r *http.Request) bool {
 
 // answered is called with every answer of the API server.
 func (p *killProxy) answered(res *http.Response) error {
-	if !counts(res.Request) || res.StatusCode >= 300 {
-		return nil
-	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	ctl := p.current
-	if ctl == nil {
+	p.mu.Unlock()
+	r := res.Request
+	switch {
+	case ctl == nil:
+	case res.StatusCode == http.StatusSwitchingProtocols:
+		command := strings.Join(r.URL.Query()["command"], " ")
+		conn, ok := res.Body.(io.ReadWriteCloser)
+		if ok && !strings.HasSuffix(command, "lb-gateway status") { // which changes nothing
+			res.Body = &inPod{ReadWriteCloser: conn, ended: func() error { return ctl.wrote(runs + command) }}
+		}
+	case counts(r) && res.StatusCode < 300:
+		return ctl.wrote(r.Method + " " + r.URL.Path)
+	}
+	return nil
+}
+
+// runs is before a command in the names of writes.
+const runs = "RUN "
+
+// wrote notes a write. It returns an error when it was the last.
+func (ctl *controller) wrote(write string) error {
+	ctl.mu.Lock()
+	defer ctl.mu.Unlock()
+	ctl.writes = append(ctl.writes, write)
+	if ctl.kills == nil || !ctl.kills(write) {
 		return nil
 	}
-	ctl.written++
-	if ctl.killAt == 0 || ctl.written < ctl.killAt {
-		return nil
-	}
+	ctl.killed = true
 	_ = ctl.cmd.Process.Kill()
-	return fmt.Errorf("killed after write %d: %s %s", ctl.written, res.Request.Method, res.Request.URL.Path)
+	return fmt.Errorf("killed after write %d: %s", len(ctl.writes), write)
 }
 
-// start runs the controller; with killAt n it is killed after its n-th write.
-func (p *killProxy) start(t *testing.T, killAt int) *controller {
-	t.Helper()
-	return p.run(t, killAt, "--leader-elect=false", "--secure-port="+freePort(t), "--bind-address=127.0.0.1", "--cert-dir="+t.TempDir(), "--v=2")
+// inPod is the connection to a command in a Pod.
+type inPod struct {
+	io.ReadWriteCloser
+	ended func() error
 }
 
-// run runs the program with these arguments, likewise.
-func (p *killProxy) run(t *testing.T, killAt int, args ...string) *controller {
+// Read hands over what the command says. That it came to its end is said last, in
+// a message of its own.
+func (c *inPod) Read(b []byte) (int, error) {
+	n, err := c.ReadWriteCloser.Read(b)
+	if bytes.Contains(b[:n], []byte(`"status":"Success"`)) {
+		if killed := c.ended(); killed != nil {
+			return 0, killed
+		}
+	}
+	return n, err
+}
+
+// start runs the controller; with n it is killed after its n-th write, with 0
+// never.
+func (p *killProxy) start(t *testing.T, n int) *controller {
 	t.Helper()
-	ctl := &controller{done: make(chan struct{}), killAt: killAt}
+	var kills func(string) bool
+	if n > 0 {
+		left := n
+		kills = func(string) bool { left--; return left == 0 }
+	}
+	return p.run(t, kills, "--leader-elect=false", "--secure-port="+freePort(t), "--bind-address=127.0.0.1", "--cert-dir="+t.TempDir(), "--v=2")
+}
+
+// run runs the program with these arguments.
+func (p *killProxy) run(t *testing.T, kills func(write string) bool, args ...string) *controller {
+	t.Helper()
+	ctl := &controller{done: make(chan struct{}), kills: kills}
 	ctl.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), p.binary, append(args, "--kubeconfig", p.kubeconfig)...)
 	ctl.cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
 	ctl.cmd.Stdout, ctl.cmd.Stderr = &ctl.log, &ctl.log
 	p.mu.Lock()
 	p.current = ctl
 	p.mu.Unlock()
-	if err := ctl.cmd.Start(); err != nil {
+	ctl.mu.Lock() // no write is looked at before there is a process to kill
+	err := ctl.cmd.Start()
+	ctl.mu.Unlock()
+	if err != nil {
 		t.Fatal(err)
 	}
 	go func() {
@@ -175,7 +231,7 @@ func (ctl *controller) endsWithin(d time.Duration) bool {
 // stop ends a controller that must be alive, unless it was to be killed.
 func (ctl *controller) stop(t *testing.T) {
 	t.Helper()
-	if ctl.ended() && ctl.killAt == 0 {
+	if ctl.ended() && ctl.kills == nil {
 		t.Fatalf("the controller ended by itself:\n%s", tail(ctl.log.String(), 4000))
 	}
 	_ = ctl.cmd.Process.Kill()

@@ -11,10 +11,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
+	"github.com/kubeovn/kube-ovn-ccm/pkg/loadbalancer"
 )
 
 // mostGap is for how long a Service may be away while it moves.
@@ -36,10 +38,18 @@ type moved struct {
 }
 
 // onKubeOVN makes Services that Kube-OVN's own lb-svc serves, and switches that
-// off: a dynamic address, a static one, and one with UDP.
+// off.
 func (c *cluster) onKubeOVN(t *testing.T, ns string, names ...string) []moved {
 	t.Helper()
 	c.lbSvc(t, true)
+	defer c.lbSvc(t, false)
+	return c.servedByKubeOVN(t, ns, names...)
+}
+
+// servedByKubeOVN makes Services that Kube-OVN's own lb-svc, which is on, serves:
+// "static" has a static address, "datagrams" also UDP.
+func (c *cluster) servedByKubeOVN(t *testing.T, ns string, names ...string) []moved {
+	t.Helper()
 	var all []moved
 	for _, name := range names {
 		asked := map[string]string{"static": "172.18.0.118"}[name]
@@ -59,7 +69,6 @@ func (c *cluster) onKubeOVN(t *testing.T, ns string, names ...string) []moved {
 		eventually(t, 10*time.Second, "answer of "+name, m.attempt)
 		all = append(all, m)
 	}
-	c.lbSvc(t, false)
 	return all
 }
 
@@ -84,17 +93,25 @@ func (c *cluster) onOurs(ctx context.Context, ns string, m moved) error {
 	if err != nil {
 		return err
 	}
-	pods, err := c.kube.CoreV1().Pods(ns).List(ctx, metav1.ListOptions{LabelSelector: "service=" + m.name})
+	theirs, err := c.kube.CoreV1().Pods(ns).List(ctx, metav1.ListOptions{LabelSelector: "service=" + m.name})
+	if err != nil {
+		return err
+	}
+	ours, err := c.kube.CoreV1().Pods(ns).List(ctx, metav1.ListOptions{LabelSelector: kubeovn.LabelServiceUID + "=" + string(svc.UID)})
 	if err != nil {
 		return err
 	}
 	switch {
 	case published(svc) != m.ip:
 		return fmt.Errorf("%s shows %q, want %s", m.name, published(svc), m.ip)
+	case svc.Annotations[loadbalancer.AnnotationMigration] != "":
+		return fmt.Errorf("%s is marked %s", m.name, svc.Annotations[loadbalancer.AnnotationMigration])
 	case len(holders) != 1 || holders[0] != "lb-"+string(svc.UID):
 		return fmt.Errorf("%s is held by %v", m.ip, holders)
-	case len(pods.Items) > 0:
-		return fmt.Errorf("Kube-OVN's Pod %s is there", pods.Items[0].Name)
+	case len(theirs.Items) > 0:
+		return fmt.Errorf("Kube-OVN's Pod %s is there", theirs.Items[0].Name)
+	case len(ours.Items) != 1:
+		return fmt.Errorf("%d gateway Pods of ours are there", len(ours.Items))
 	}
 	return m.attempt(ctx)
 }
@@ -108,6 +125,10 @@ func (c *cluster) onTheirs(ctx context.Context, ns string, m moved) error {
 	}
 	if err := c.nothingLeft(ctx, svc.UID); err != nil {
 		return err
+	}
+	_, err = c.kube.CoreV1().ConfigMaps(ns).Get(ctx, "lb-svc-"+m.name+".backup", metav1.GetOptions{})
+	if !apierrors.IsNotFound(err) {
+		return fmt.Errorf("the backup of %s is left: %w", m.name, err)
 	}
 	d, err := c.kube.AppsV1().Deployments(ns).Get(ctx, "lb-svc-"+m.name, metav1.GetOptions{})
 	if err != nil {
