@@ -29,7 +29,7 @@ func TestAMoveWithSomethingInItsWayTouchesNothing(t *testing.T) {
 	c.lbSvc(t, true)
 	defer c.lbSvc(t, false)
 	services := c.servedByKubeOVN(t, ns, "doubled", "shared", "fallen")
-	doubled, shared := services[0], services[1]
+	doubled, shared, fallen := services[0], services[1], services[2]
 
 	t.Run("Kube-OVN's lb-svc is on", func(t *testing.T) {
 		c.moveRefused(t, proxy, ns,
@@ -47,14 +47,14 @@ func TestAMoveWithSomethingInItsWayTouchesNothing(t *testing.T) {
 	c.cordon(t, true)
 	open := func() { c.cordon(t, false) }
 	defer func() { open() }()
-	fallen := c.fall(t, ns, services[2])
+	pending := c.fall(t, ns, fallen)
 
 	t.Run("the addresses are held by others, and a gateway does not run", func(t *testing.T) {
 		c.moveRefused(t, proxy, ns,
 			fmt.Sprintf("in the way of %s/doubled: %s is held by Vip by-hand-%s, too: delete that", ns, doubled.ip, ns),
 			fmt.Sprintf("in the way of %s/doubled: Kube-OVN's record of the Pod has no address, and not %s: restart kube-ovn-controller", ns, doubled.ip),
 			fmt.Sprintf("in the way of %s/shared: %s is held by Pod %s/holder, too: delete that", ns, shared.ip, ns),
-			fmt.Sprintf("in the way of %s/fallen: Kube-OVN's gateway Pod %s does not run: see why", ns, fallen),
+			fmt.Sprintf("in the way of %s/fallen: Kube-OVN's gateway Pod %s does not run: see why", ns, pending),
 		)
 		for _, m := range []moved{doubled, shared} { // Kube-OVN's gateways go on
 			if err := m.attempt(t.Context()); err != nil {
@@ -81,14 +81,17 @@ func TestAMoveWithSomethingInItsWayTouchesNothing(t *testing.T) {
 			}
 			return err
 		})
+		if err := c.kube.AppsV1().Deployments(ns).Delete(t.Context(), "lb-svc-fallen", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
 		c.restartKubeOVN(t)
 		out, err := c.migrate(t, proxy, "--apply", ns+"/doubled", ns+"/shared")
 		t.Logf("\n%s", out)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range []moved{doubled, shared} {
-			eventually(t, 10*time.Second, m.name+" is served by kube-ovn-ccm", func(ctx context.Context) error { return c.onOurs(ctx, ns, m) })
+		for _, m := range services {
+			eventually(t, 30*time.Second, m.name+" is served by kube-ovn-ccm", func(ctx context.Context) error { return c.onOurs(ctx, ns, m) })
 		}
 	})
 }
