@@ -62,7 +62,9 @@ func (l *Lab) switchUnits(node string, number int) []unit.Unit {
 			Commands: [][]string{{"sh", "-ec", `exec ovs-vsctl --no-wait init -- set Open_vSwitch . \
 				external-ids:system-id="$(cat /etc/openvswitch/system-id.conf)" "$@"`, "ovs-init",
 				"external-ids:hostname=" + node, "external-ids:ovn-remote=" + ovnSB, "external-ids:ovn-encap-type=geneve",
-				"external-ids:ovn-encap-ip=" + tunnelIP(number), "external-ids:ovn-bridge-datapath-type=netdev"}},
+				"external-ids:ovn-encap-ip=" + tunnelIP(number), "external-ids:ovn-bridge-datapath-type=netdev",
+				// All of OVN's database instead of what ovn-controller asks for as Pods come and go.
+				"external-ids:ovn-monitor-all=true"}},
 		},
 		{
 			Name: "ovs-vswitchd", After: []string{"ovs-init"},

@@ -85,7 +85,7 @@ func (c *cluster) deleteNamespace(ctx context.Context, t *testing.T, ns string) 
 
 // describe prints what a person would look at when a test has failed.
 func (c *cluster) describe(t *testing.T, ns string) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for _, args := range [][]string{
 		{"-n", ns, "get", "svc,deploy,pod,cm,net-attach-def", "-o", "wide"},
@@ -99,6 +99,7 @@ func (c *cluster) describe(t *testing.T, ns string) {
 		out, err := c.Kubectl(ctx, args...)
 		t.Logf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
+	c.describeOverlay(ctx, t, ns)
 }
 
 // lbService is a Service of the guide's kind for the Pods app=web.
