@@ -89,7 +89,7 @@ func (r *Reserver) Reserve(ctx context.Context, req Request) (Result, error) {
 	switch a.op {
 	case opNone:
 		if vip != nil && vip.DeletionTimestamp != nil {
-			err = r.remind(ctx, name, vip.UID, vip.DeletionTimestamp)
+			err = r.remind(ctx, vip)
 		}
 	case opCreate:
 		log.V(3).Info("Asking Kube-OVN for addresses", "addresses", asked(req.Subnet, a.want))
@@ -218,7 +218,7 @@ func (r *Reserver) Release(ctx context.Context, owner kubeovn.Owner) (gone bool,
 		klog.FromContext(ctx).V(2).Info("Leaving a Vip alone that does not carry our labels", "vip", name, "service", owner.Key())
 		return true, nil
 	case vip.GetDeletionTimestamp() != nil:
-		return false, r.remind(ctx, name, vip.GetUID(), vip.GetDeletionTimestamp())
+		return false, r.remind(ctx, kubeovn.DecodeVip(vip))
 	}
 	uid := vip.GetUID()
 	err = r.vips.Delete(ctx, name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})

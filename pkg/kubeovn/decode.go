@@ -111,6 +111,7 @@ func decodeVip(u *unstructured.Unstructured) *Vip {
 		MAC:        text(u, "status", "mac"),
 		Restored:   text(u, "status", "v4ip"),
 		Asked:      u.GetAnnotations()[AnnotationAsked],
+		Reminded:   u.GetAnnotations()[AnnotationReminded],
 	}
 	v.Labels = u.GetLabels()
 	v.Finalizers = u.GetFinalizers()

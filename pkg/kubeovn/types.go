@@ -104,6 +104,8 @@ type Vip struct {
 	Restored string
 	// Asked is the annotation AnnotationAsked.
 	Asked string
+	// Reminded is the annotation AnnotationReminded.
+	Reminded string
 }
 
 // Granted reports whether Kube-OVN has given the Vip an address.

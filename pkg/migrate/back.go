@@ -64,7 +64,7 @@ func backPods(o *observation) step {
 	case pod == nil && o.vip != nil && o.vip.DeletionTimestamp == nil:
 		return step{act: actDeleteVip}
 	case pod == nil && o.vip != nil:
-		return wait("Kube-OVN to free the address (does kube-ovn-controller run?)")
+		return step{act: actWait, waitsFor: "Kube-OVN to free the address (does kube-ovn-controller run?)", freed: o.vip}
 	case pod == nil:
 		return step{act: actCreatePod}
 	case !running(pod):

@@ -9,6 +9,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/kubeovn/kube-ovn-ccm/pkg/ipam"
+	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
 )
 
 // poll is the time between two looks at what is awaited.
@@ -62,6 +65,9 @@ func (m *mover) move(ctx context.Context, namespace, name string, next func(*obs
 			if time.Since(since) > m.patience {
 				return fmt.Errorf("waited %s for %s%s; run the same command again to go on", m.patience, s.waitsFor, o.why())
 			}
+			if err := m.remind(ctx, s.freed, since); err != nil {
+				return err
+			}
 			if err := pause(ctx, poll); err != nil {
 				return err
 			}
@@ -77,6 +83,18 @@ func (m *mover) move(ctx context.Context, namespace, name string, next func(*obs
 		}
 		waits = ""
 	}
+}
+
+// remind makes Kube-OVN look again at a Vip whose end is awaited since a time.
+func (m *mover) remind(ctx context.Context, vip *kubeovn.Vip, since time.Time) error {
+	if vip == nil {
+		return nil
+	}
+	reminded, err := ipam.Remind(ctx, m.dyn.Resource(kubeovn.VipResource), vip, since, time.Now())
+	if reminded {
+		m.say("remind Kube-OVN of the Vip that was given back")
+	}
+	return err
 }
 
 // pause waits; the error is the context's, if that ends before.

@@ -1,5 +1,7 @@
 package migrate
 
+import "github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
+
 // act is one write, or one short piece of work, of a move.
 type act string
 
@@ -33,6 +35,9 @@ type step struct {
 	act act
 	// waitsFor says in words what is awaited, with actWait.
 	waitsFor string
+	// freed is the deleted Vip of which Kube-OVN is reminded while its end is
+	// awaited; nil: something else is.
+	freed *kubeovn.Vip
 }
 
 func wait(what string) step { return step{act: actWait, waitsFor: what} }

@@ -2,6 +2,7 @@ package suite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -109,22 +110,34 @@ func (c *cluster) keeps(t *testing.T, ns string, m moved) {
 }
 
 // moveBereft moves while the leader of kube-ovn-ccm is killed, which costs
-// the 15 s of its Lease, and kube-ovn-controller as well.
-func (c *cluster) moveBereft(t *testing.T, proxy *killProxy, _ string, _ moved, args []string) {
+// the 15 s of its Lease, and kube-ovn-controller as well: at the moment in which
+// the address is fenced and not yet let go, so that its end, or the Vip's, happens
+// while nobody looks.
+func (c *cluster) moveBereft(t *testing.T, proxy *killProxy, ns string, _ moved, args []string) {
 	t.Helper()
-	run := proxy.run(t, nil, args...)
-	eventually(t, time.Minute, "the middle of the move", func(context.Context) error {
-		// The Deployment and the ReplicaSet are gone in both directions, and the
-		// address is not yet with the other.
-		if writes, _ := run.written(); len(writes) < 4 {
+	var killed error
+	fenced := false
+	run := proxy.run(t, func(write string) bool {
+		if !fenced && strings.HasPrefix(write, "PATCH /apis/kubeovn.io/v1/subnets/") {
+			fenced = true
+			killed = c.Kill(t.Context(), "kube-ovn-controller") // before the program learns of its write
+		}
+		return false
+	}, args...)
+	t.Cleanup(func() { c.startKubeOVN(t) })
+	eventually(t, time.Minute, "the end of who had the address", func(context.Context) error {
+		writes, _ := run.written()
+		if !slices.ContainsFunc(writes, func(write string) bool {
+			return strings.HasPrefix(write, "DELETE /apis/kubeovn.io/v1/vips/") || strings.HasPrefix(write, "DELETE /api/v1/namespaces/"+ns+"/pods/")
+		}) {
 			return fmt.Errorf("so far %q", writes)
 		}
 		return nil
 	})
-	if err := c.endLeader(t.Context()); err != nil {
+	if err := errors.Join(killed, c.endLeader(t.Context())); err != nil {
 		t.Error(err)
 	}
-	c.restartKubeOVN(t)
+	c.startKubeOVN(t)
 	if run.ended() {
 		t.Error("the move was over before both controllers were killed")
 	}
