@@ -57,8 +57,14 @@ func letNotGo(svc *corev1.Service) bool {
 func backPods(o *observation) step {
 	pod := o.theirPod()
 	switch {
+	case o.theirDeployment() != nil && o.deployment.DeletionTimestamp != nil:
+		return wait("the end of Kube-OVN's former Deployment")
 	case len(o.theirs.pods) > 1:
 		return wait("Kube-OVN's gateway to have one Pod")
+	case pod != nil && !o.annotated().IsZero() && o.annotated() != o.addresses() && o.theirDeployment() != nil:
+		return step{act: actRemoveTheirs}
+	case pod == nil && o.theirDeployment() != nil:
+		return wait("Kube-OVN's gateway Pod")
 	case pod == nil && !o.fenced():
 		return step{act: actFence}
 	case pod == nil && o.vip != nil && o.vip.DeletionTimestamp == nil:

@@ -49,7 +49,7 @@ func (m *mover) handOver(ctx context.Context, o *observation) error {
 }
 
 func (m *mover) takeOver(ctx context.Context, o *observation) error {
-	theirs, ours := o.theirPod(), o.ours.pods[0]
+	theirs, ours := o.theirPod(), o.ourPod()
 	program, err := programOf(o.service, theirs)
 	if err != nil {
 		return err

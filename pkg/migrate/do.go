@@ -47,6 +47,11 @@ func (m *mover) do(ctx context.Context, o *observation, a act) error {
 		return m.excludeIPs(ctx, o, excludeIPs, notes)
 	case actDeleteVip:
 		return ignoreGone(m.dyn.Resource(kubeovn.VipResource).Delete(ctx, o.vip.Name, only(o.vip.UID)))
+	case actRemoveTheirs:
+		options := only(o.deployment.UID)
+		foreground := metav1.DeletePropagationForeground // it is there until what it owns is gone
+		options.PropagationPolicy = &foreground
+		return ignoreGone(m.kube.AppsV1().Deployments(o.service.Namespace).Delete(ctx, o.deployment.Name, options))
 	case actHandOver, actHandBack:
 		return m.changeHands(ctx, o, a)
 	case actEndPods:

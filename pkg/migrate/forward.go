@@ -47,7 +47,7 @@ func forwardPod(o *observation) step {
 		return step{act: actOrphanSet}
 	case pod.DeletionTimestamp != nil:
 		return wait("the end of Kube-OVN's Pod " + pod.Name)
-	case len(o.ours.pods) == 0:
+	case o.ourPod() == nil:
 		return wait("our gateway Pod")
 	case !o.awaits() && !o.serves():
 		return wait("our gateway to be ready to take over" + o.agentSays())
@@ -64,7 +64,7 @@ func forwardEnd(o *observation) step {
 		return wait("Kube-OVN to grant the address to the Service's Vip")
 	case o.hasFences():
 		return step{act: actUnfence}
-	case len(o.ours.pods) != 1 || !ready(o.ours.pods[0]):
+	case o.ourPod() == nil || !ready(o.ourPod()):
 		return wait("our gateway Pod to be ready" + o.agentSays())
 	case o.published() != o.addresses():
 		return wait("the Service to show its address")

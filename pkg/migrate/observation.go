@@ -93,6 +93,21 @@ func (o *observation) theirPod() *corev1.Pod {
 	return o.theirs.pods[0]
 }
 
+// ourPod is the Pod of our gateway that stays; nil if there is none, or not
+// exactly one. On a node that is lost one may end for a long time.
+func (o *observation) ourPod() *corev1.Pod {
+	var stays []*corev1.Pod
+	for _, pod := range o.ours.pods {
+		if pod.DeletionTimestamp == nil {
+			stays = append(stays, pod)
+		}
+	}
+	if len(stays) != 1 {
+		return nil
+	}
+	return stays[0]
+}
+
 func (o *observation) provider() string { return o.service.Annotations[kubeovn.AttachmentProvider] }
 
 // annotated are the addresses that Kube-OVN has written on its gateway Pod.

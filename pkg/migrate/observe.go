@@ -183,10 +183,11 @@ func (m *mover) get(ctx context.Context, resource schema.GroupVersionResource, n
 // askAgent asks the agent of our gateway while the gateways change places. One
 // that does not answer says nothing.
 func (m *mover) askAgent(ctx context.Context, o *observation) {
-	if len(o.ours.pods) != 1 || !running(o.ours.pods[0]) || ready(o.ours.pods[0]) && len(o.theirs.pods) == 0 {
+	pod := o.ourPod()
+	if pod == nil || !running(pod) || ready(pod) && len(o.theirs.pods) == 0 {
 		return
 	}
-	o.agent = m.agentIn(ctx, o.ours.pods[0])
+	o.agent = m.agentIn(ctx, pod)
 }
 
 // agentPatience is how long an agent may take to answer; one that ends may not

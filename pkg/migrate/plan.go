@@ -49,8 +49,8 @@ type surroundings struct {
 	foreign []string
 	// refused is why the namespace does not admit a gateway Pod; empty: it does.
 	refused string
-	// nodeReady says whether the node of the Pod that serves is ready.
-	nodeReady bool
+	// lost are the nodes of the gateways' Pods that are not ready.
+	lost []string
 }
 
 // planForward plans the move to kube-ovn-ccm.
@@ -150,6 +150,10 @@ func obstaclesInAddress(o *observation, s surroundings) (out []string) {
 	if addrs.IsZero() {
 		return []string{"the Service has no address: wait until Kube-OVN has given it one, or delete Kube-OVN's Deployment"}
 	}
+	if addrs.V6.IsValid() {
+		return []string{fmt.Sprintf("Kube-OVN's gateway does not work with %s, of which one is IPv6, so there is nothing to keep: delete Deployment %s, and kube-ovn-ccm takes the Service on",
+			addrs, loadbalancer.ObjectName(o.service.Name))}
+	}
 	for _, said := range []struct {
 		who    string
 		addrs  kubeovn.Addrs
@@ -222,8 +226,21 @@ func obstaclesAround(o *observation, s surroundings) (out []string) {
 	if s.refused != "" {
 		out = append(out, "the namespace does not admit a gateway Pod: "+s.refused)
 	}
-	if pod := o.theirPod(); pod != nil && pod.Spec.NodeName != "" && !s.nodeReady {
-		out = append(out, fmt.Sprintf("node %s of Kube-OVN's gateway Pod is not ready: the Pod cannot be ended there; bring the node back, or delete the Node if it is gone for good", pod.Spec.NodeName))
+	if o.subnet != nil {
+		if refusal := loadbalancer.Refusal(o.service, o.subnet); refusal != "" {
+			out = append(out, "kube-ovn-ccm would not serve it: "+refusal)
+		}
+	}
+	return append(out, s.onLostNodes(o.theirs, "Kube-OVN's")...)
+}
+
+// onLostNodes are the Pods of a gateway that cannot be ended where they are: what
+// answers for the address there cannot be known.
+func (s surroundings) onLostNodes(g gateway, whose string) (out []string) {
+	for _, pod := range g.pods {
+		if slices.Contains(s.lost, pod.Spec.NodeName) {
+			out = append(out, fmt.Sprintf("node %s of %s gateway Pod is not ready: the Pod cannot be ended there; bring the node back, or delete the Node if it is gone for good", pod.Spec.NodeName, whose))
+		}
 	}
 	return out
 }
@@ -231,11 +248,13 @@ func obstaclesAround(o *observation, s surroundings) (out []string) {
 // planBack plans the move back to Kube-OVN.
 func planBack(o *observation, s surroundings) entry {
 	e := describe(o)
-	switch {
-	case o.backup == nil:
+	if o.backup == nil {
 		e.Action = nothing
 		return e
-	case o.phase() == loadbalancer.GivingBack || o.phase() == loadbalancer.GivenBack:
+	}
+	e.Obstacles = append(s.onLostNodes(o.ours, "our"), s.onLostNodes(o.theirs, "Kube-OVN's")...)
+	switch o.phase() {
+	case loadbalancer.GivingBack, loadbalancer.GivenBack:
 		e.Action = "go on with the move back"
 		return e
 	}
@@ -245,6 +264,8 @@ func planBack(o *observation, s surroundings) entry {
 	}
 	if o.addresses().IsZero() || o.subnet == nil {
 		e.Obstacles = append(e.Obstacles, "the Service has no address")
+	} else if _, v6 := o.subnet.CIDR(false); v6 {
+		e.Obstacles = append(e.Obstacles, fmt.Sprintf("Subnet %s has IPv6, too, and Kube-OVN's gateway does not work with addresses of both", o.subnet.Name))
 	}
 	if o.backup.Provider != o.provider() {
 		e.Obstacles = append(e.Obstacles, fmt.Sprintf("its attachment was %s and is %s by now: Kube-OVN's former gateway does not fit", o.backup.Provider, o.provider()))

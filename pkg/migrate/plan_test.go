@@ -20,10 +20,9 @@ func macvlan() *kubeovn.NAD {
 
 func fine() surroundings {
 	return surroundings{
-		subnets:   []*kubeovn.Subnet{onTheirs().subnet},
-		nad:       macvlan(),
-		holders:   func(string, netip.Addr) []string { return nil },
-		nodeReady: true,
+		subnets: []*kubeovn.Subnet{onTheirs().subnet},
+		nad:     macvlan(),
+		holders: func(string, netip.Addr) []string { return nil },
 	}
 }
 
@@ -69,8 +68,7 @@ func TestWhatStandsInTheWay(t *testing.T) {
 			service: func(o *observation) {
 				o.theirPod().Status.Phase, o.theirPod().Spec.NodeName = corev1.PodPending, ""
 			},
-			around: func(s *surroundings) { s.nodeReady = false },
-			want:   "Kube-OVN's gateway Pod lb-svc-web-1 does not run: see why (kubectl describe pod), or delete Deployment lb-svc-web",
+			want: "Kube-OVN's gateway Pod lb-svc-web-1 does not run: see why (kubectl describe pod), or delete Deployment lb-svc-web",
 		},
 		"a Vip holds another address for the Service": {
 			service: func(o *observation) {
@@ -117,7 +115,25 @@ func TestWhatStandsInTheWay(t *testing.T) {
 			around: func(s *surroundings) { s.foreign = []string{"ConfigMap lb-svc-web"} }, want: "ConfigMap lb-svc-web is somebody else's",
 		},
 		"the node of the gateway is not ready": {
-			around: func(s *surroundings) { s.nodeReady = false }, want: "is not ready: the Pod cannot be ended there",
+			around: func(s *surroundings) { s.lost = []string{"n1"} }, want: "node n1 of Kube-OVN's gateway Pod is not ready: the Pod cannot be ended there",
+		},
+		"another node is not ready": {
+			around: func(s *surroundings) { s.lost = []string{"n2"} },
+		},
+		"the Service wants both families, and the Subnet has one": {
+			service: func(o *observation) { dualStack(o, corev1.IPFamilyPolicyRequireDualStack) },
+			want:    "kube-ovn-ccm would not serve it: Subnet lan has no IPv6 range in spec.cidrBlock",
+		},
+		"the Service takes both families where there are both": {
+			service: func(o *observation) { dualStack(o, corev1.IPFamilyPolicyPreferDualStack) },
+		},
+		"Kube-OVN has picked addresses of both families": {
+			service: func(o *observation) {
+				o.record.V6 = "fd00::18"
+				o.theirPod().Annotations[provider+".kubernetes.io/ip_address"] = "172.18.0.18,fd00::18"
+				o.service.Status.LoadBalancer.Ingress = nil
+			},
+			want: "Kube-OVN's gateway does not work with 172.18.0.18,fd00::18, of which one is IPv6, so there is nothing to keep: delete Deployment lb-svc-web",
 		},
 		"the gateway has two Pods": {
 			service: func(o *observation) {
@@ -141,6 +157,68 @@ func TestWhatStandsInTheWay(t *testing.T) {
 			case tc.want == "" && len(got) > 0:
 				t.Errorf("in the way: %q", got)
 			case tc.want != "" && (len(got) == 0 || !strings.Contains(strings.Join(got, "\n"), tc.want)):
+				t.Errorf("in the way: %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+// dualStack gives a Service of the cluster addresses of both families.
+func dualStack(o *observation, policy corev1.IPFamilyPolicy) {
+	o.service.Spec.ClusterIPs = []string{"10.96.0.7", "fd00:10:96::7"}
+	o.service.Spec.IPFamilyPolicy = &policy
+}
+
+func TestWhatStandsInTheWayBack(t *testing.T) {
+	ourNode := func(o *observation) { o.ours.pods[0].Spec.NodeName = "n1" }
+	for sentence, tc := range map[string]struct {
+		service func(*observation)
+		around  func(*surroundings)
+		want    string // the beginning of the only obstacle; empty: none
+	}{
+		"nothing": {},
+		"the node of our gateway is not ready": {
+			service: ourNode,
+			around:  func(s *surroundings) { s.lost = []string{"n1"} },
+			want:    "node n1 of our gateway Pod is not ready",
+		},
+		"it is lost on the way": {
+			service: func(o *observation) {
+				ourNode(o)
+				goes(o, back, 3)
+			},
+			around: func(s *surroundings) { s.lost = []string{"n1"} },
+			want:   "node n1 of our gateway Pod is not ready",
+		},
+		"the node of Kube-OVN's new gateway is lost on the way": {
+			service: func(o *observation) {
+				goes(o, back, 6)
+				o.theirPod().Spec.NodeName = "n2"
+			},
+			around: func(s *surroundings) { s.lost = []string{"n2"} },
+			want:   "node n2 of Kube-OVN's gateway Pod is not ready",
+		},
+		"the Subnet has got IPv6": {
+			service: func(o *observation) {
+				o.subnet.CIDRs = append(o.subnet.CIDRs, netip.MustParsePrefix("fd00::/64"))
+			},
+			want: "Subnet lan has IPv6, too",
+		},
+		"the attachment is gone": {
+			around: func(s *surroundings) { s.nad = nil }, want: "there is no NetworkAttachmentDefinition lan.kube-system",
+		},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			o, s := onTheirs(), fine()
+			goes(o, forward, 20)
+			if tc.service != nil {
+				tc.service(o)
+			}
+			if tc.around != nil {
+				tc.around(&s)
+			}
+			got := planBack(o, s).Obstacles
+			if tc.want == "" && len(got) > 0 || tc.want != "" && (len(got) != 1 || !strings.HasPrefix(got[0], tc.want)) {
 				t.Errorf("in the way: %q, want %q", got, tc.want)
 			}
 		})

@@ -24,6 +24,7 @@ const (
 	actCreatePod        act = "make Kube-OVN's Pod with the address"
 	actCreateSet        act = "make the ReplicaSet that owns it"
 	actCreateDeployment act = "make Kube-OVN's Deployment"
+	actRemoveTheirs     act = "delete Kube-OVN's gateway, whose Pod was made anew with another address"
 	actHandBack         act = "delete our Pod and put the address on Kube-OVN's: it changes hands"
 	actEndPods          act = "delete our Pod"
 	actMarkGivenBack    act = "tell kube-ovn-ccm to clean up"

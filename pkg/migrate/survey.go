@@ -170,17 +170,32 @@ func (m *mover) surroundings(ctx context.Context, o *observation, addresses []ho
 	if s.foreign, err = m.foreignObjects(ctx, o); err != nil {
 		return s, err
 	}
-	if pod := o.theirPod(); pod != nil && pod.Spec.NodeName != "" {
-		node, err := m.kube.CoreV1().Nodes().Get(ctx, pod.Spec.NodeName, metav1.GetOptions{})
-		if err != nil && !apierrors.IsNotFound(err) {
-			return s, fmt.Errorf("reading node %s: %w", pod.Spec.NodeName, err)
-		}
-		s.nodeReady = err == nil && slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
-			return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
-		})
+	if s.lost, err = m.lostNodes(ctx, o); err != nil {
+		return s, err
 	}
 	s.refused, err = m.admission(ctx, o.service.Namespace)
 	return s, err
+}
+
+// lostNodes are the nodes of a Service's gateway Pods that are not ready. Where a
+// Node is gone its Pods go, too.
+func (m *mover) lostNodes(ctx context.Context, o *observation) (lost []string, err error) {
+	for _, pod := range slices.Concat(o.theirs.pods, o.ours.pods) {
+		name := pod.Spec.NodeName
+		if name == "" || slices.Contains(lost, name) {
+			continue
+		}
+		node, err := m.kube.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return nil, fmt.Errorf("reading node %s: %w", name, err)
+		}
+		if err != nil || !slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
+			return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+		}) {
+			lost = append(lost, name)
+		}
+	}
+	return lost, nil
 }
 
 // nad reads the attachment that a provider names; nil if there is none.

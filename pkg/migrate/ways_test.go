@@ -55,6 +55,7 @@ func onTheirs() *observation {
 		Namespace: "shop", Name: "web", UID: "u1", Annotations: map[string]string{kubeovn.AttachmentProvider: provider},
 	}}
 	svc.Spec.Type = corev1.ServiceTypeLoadBalancer
+	svc.Spec.ClusterIP = "10.96.0.7"
 	svc.Spec.Ports = []corev1.ServicePort{{Port: 80, Protocol: corev1.ProtocolTCP}}
 	svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "172.18.0.18"}}
 	o := &observation{
@@ -64,7 +65,8 @@ func onTheirs() *observation {
 		record:     record("lb-svc-web-1"),
 		subnet: &kubeovn.Subnet{
 			ObjectMeta: metav1.ObjectMeta{Name: "lan"}, Provider: provider, ExcludeIPs: []string{"172.18.0.1..172.18.0.9"},
-			CIDRs: []netip.Prefix{netip.MustParsePrefix("172.18.0.0/16")},
+			CIDRs:    []netip.Prefix{netip.MustParsePrefix("172.18.0.0/16")},
+			Gateways: []netip.Addr{netip.MustParseAddr("172.18.0.1")},
 		},
 	}
 	adopt(o)
@@ -117,7 +119,7 @@ func happen(o *observation, a act) {
 		o.theirs.pods, o.record = nil, nil
 		o.agent = &agentStatus{Serving: true}
 		o.vip = &kubeovn.Vip{ObjectMeta: metav1.ObjectMeta{Name: "lb-u1"}, Subnet: "lan", V4: "172.18.0.18"}
-		o.ours.pods[0].Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+		o.ourPod().Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
 	case actUnmark:
 		delete(o.service.Annotations, loadbalancer.AnnotationMigration)
 	case actMarkGivingBack:
@@ -137,6 +139,8 @@ func happen(o *observation, a act) {
 		o.deployment = restoredDeployment(o)
 		o.deployment.UID = "d2"
 		adopt(o)
+	case actRemoveTheirs:
+		o.deployment, o.theirs, o.record = nil, gateway{}, nil
 	case actHandBack:
 		o.theirPod().Annotations[AnnotationRestored] = restoredServing
 		o.ours.pods, o.agent = nil, nil
@@ -241,6 +245,46 @@ func TestTheOldPodIsEndedOnlyWhenItsSuccessorIsReady(t *testing.T) {
 				t.Errorf("goes on to %q", s.act)
 			}
 		})
+	}
+}
+
+// A node is lost, or somebody deletes the Pod, when its owners are there already:
+// they make another one, which asks for any address.
+func TestTheWayBackKeepsTheAddressOfAPodThatIsMadeAnew(t *testing.T) {
+	for n := slices.Index(andBack, actCreateSet) + 1; n <= slices.Index(andBack, actHandBack)+1; n++ {
+		o := onTheirs()
+		goes(o, forward, 20)
+		goes(o, back, n)
+		another := theirRunningPod()
+		another.Name, another.Annotations[provider+".kubernetes.io/ip_address"] = "lb-svc-web-3", "172.18.0.19"
+		o.theirs.pods, o.record = []*corev1.Pod{another}, record(another.Name)
+		o.record.V4 = "172.18.0.19"
+		adopt(o)
+		acts := goes(o, back, 20)
+		if o.theirDeployment() == nil || o.annotated() != o.recorded() || o.recorded().String() != "172.18.0.18" || o.backup != nil {
+			t.Errorf("after %q: %q, there is %+v", andBack[n-1], acts, o)
+		}
+		if !slices.Equal(o.subnet.ExcludeIPs, onTheirs().subnet.ExcludeIPs) {
+			t.Errorf("after %q: the Subnet excludes %v", andBack[n-1], o.subnet.ExcludeIPs)
+		}
+	}
+}
+
+// The node of our gateway is lost while it waits: Kubernetes makes another Pod,
+// and the lost one ends when its node is back.
+func TestTheWayThereGoesOnWithThePodThatStays(t *testing.T) {
+	o := onTheirs()
+	goes(o, forward, 4)
+	now := metav1.Now()
+	lost := &corev1.Pod{ObjectMeta: ownedByUs()}
+	lost.DeletionTimestamp = &now
+	stays := o.ours.pods[0]
+	o.ours.pods = []*corev1.Pod{lost, stays}
+	if o.ourPod() != stays {
+		t.Errorf("asks %+v", o.ourPod())
+	}
+	if s := forward(o); s.act != actFence {
+		t.Errorf("%+v comes next", s)
 	}
 }
 
