@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/utils/ptr"
 
 	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
 	"github.com/kubeovn/kube-ovn-ccm/pkg/loadbalancer"
@@ -31,6 +32,9 @@ func (c *cluster) migrate(t *testing.T, proxy *killProxy, args ...string) (strin
 	return string(out), err
 }
 
+// inVpc is the name of a VPC, of the Service whose Pods are in it, and their label.
+const inVpc = "in-vpc"
+
 // moved is a Service that is moved there and back.
 type moved struct {
 	name, ip string
@@ -47,15 +51,22 @@ func (c *cluster) onKubeOVN(t *testing.T, ns string, names ...string) []moved {
 }
 
 // servedByKubeOVN makes Services that Kube-OVN's own lb-svc, which is on, serves:
-// "static" has a static address, "datagrams" also UDP.
+// "static" has a static address, "datagrams" also UDP, "families" cluster IPs of
+// both, and the Pods of inVpc are in a VPC of their own.
 func (c *cluster) servedByKubeOVN(t *testing.T, ns string, names ...string) []moved {
 	t.Helper()
 	var all []moved
 	for _, name := range names {
 		asked := map[string]string{"static": "172.18.0.118"}[name]
 		svc := kubeOVNService(ns, name, asked)
-		if name == "datagrams" {
+		switch name {
+		case "datagrams":
 			svc.Spec.Ports = append(svc.Spec.Ports, port("udp", corev1.ProtocolUDP, 8081, "8081"))
+		case "families":
+			svc.Spec.IPFamilyPolicy = ptr.To(corev1.IPFamilyPolicyPreferDualStack)
+		case inVpc:
+			svc.Annotations[subnetAnnotation] = "in-" + inVpc
+			svc.Spec.Selector = map[string]string{"app": inVpc}
 		}
 		c.create(t, svc)
 	}
@@ -161,10 +172,12 @@ func (c *cluster) onTheirs(ctx context.Context, ns string, m moved) error {
 // answer.
 func TestServicesMoveToUsAndBackWithTheirAddresses(t *testing.T) {
 	c.quiet(t)
-	ns := c.namespace(t)
+	subnet := c.vpc(t, inVpc, "10.62.0.0/24", "10.62.0.1")
+	ns := c.namespace(t) // it goes before the VPC
 	c.backends(t, ns, 2)
 	defer c.lbSvc(t, false)
-	services := c.onKubeOVN(t, ns, "dynamic", "static", "datagrams")
+	c.webs(t, ns, inVpc, 1, inSubnet(subnet), func(pod *corev1.Pod) { pod.Labels["app"] = inVpc })
+	services := c.onKubeOVN(t, ns, "dynamic", "static", "datagrams", "families", inVpc)
 	excluded := c.excluded(t)
 	proxy := newKillProxy(t)
 
@@ -221,7 +234,10 @@ func TestServicesMoveToUsAndBackWithTheirAddresses(t *testing.T) {
 	move("back", "--rollback")
 	all(10*time.Second, "all are served by Kube-OVN", c.onTheirs)
 
-	// Kube-OVN goes on by itself, and a Pod of its Deployments is what it was.
+	// Kube-OVN goes on by itself, and a Pod of its Deployments is what it was: but
+	// when its controller starts it takes a gateway out of its VPC.
+	services = slices.DeleteFunc(services, func(m moved) bool { return m.name == inVpc })
+	c.remove(t, ns, inVpc)
 	c.lbSvc(t, true)
 	time.Sleep(10 * time.Second)
 	all(30*time.Second, "all are served by Kube-OVN with its lb-svc on", c.onTheirs)
