@@ -25,14 +25,17 @@ func TestAMoveOutlivesTheNodeOfTheOldGateway(t *testing.T) {
 		}
 		return false
 	}, "migrate", "--apply", "-n", ns)
-	defer c.powerOn(t, node)
+	on := func() { c.powerOn(t, node) }
+	defer func() { on() }()
 	start := time.Now()
 	if !run.endsWithin(3*time.Minute) || !run.cmd.ProcessState.Success() || cut != nil {
 		t.Fatalf("it did not come to its end, power: %v:\n%s", cut, &run.log)
 	}
 	t.Logf("at its end after %s:\n%s", time.Since(start).Round(time.Second), &run.log)
 	eventually(t, 30*time.Second, "the end", func(ctx context.Context) error { return c.onOurs(ctx, ns, m) })
-	c.powerOn(t, node)
+	on()
+	on = func() {}
 	c.oneAnswersFor(t, m.ip)
-	eventually(t, 30*time.Second, "the end", func(ctx context.Context) error { return c.onOurs(ctx, ns, m) })
+	took := eventually(t, 2*time.Minute, "an answer", func(ctx context.Context) error { return c.onOurs(ctx, ns, m) })
+	t.Logf("served %s after the node was back", took.Round(time.Second))
 }
