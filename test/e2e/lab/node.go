@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -81,7 +82,7 @@ func (l *Lab) switchUnits(node string, number int) []unit.Unit {
 				{
 					"ovs-vsctl", "--may-exist", "add-br", "br-int", "--", "set", "bridge", "br-int", "datapath_type=netdev", "fail-mode=secure",
 					"--", "--may-exist", "add-br", "br-phy", "--", "set", "bridge", "br-phy", "datapath_type=netdev",
-					"--", "--may-exist", "add-port", "br-phy", "eth1",
+					"other-config:hwaddr=" + tunnelMAC(number), "--", "--may-exist", "add-port", "br-phy", "eth1",
 				},
 			},
 		},
@@ -101,10 +102,28 @@ func (l *Lab) switchUnits(node string, number int) []unit.Unit {
 			// After many Pods have gone, ovn-controller sometimes misses the flows to a new one on another node, and all
 			// that two nodes say to each other about it is lost, until it computes them all anew. kube-ovn-daemon makes it
 			// do that every ten minutes; it takes some milliseconds here.
-			Name: "ovn-recompute", After: []string{"ovn-controller"},
-			Commands: [][]string{{"sh", "-c", "while sleep 1; do ovn-appctl -t ovn-controller inc-engine/recompute; done"}},
+			Name: "overlay", After: []string{"tunnel-address"},
+			Commands: [][]string{{"sh", "-c", "while sleep 1; do " + l.overlay(number) +
+				"ovn-appctl -t ovn-controller inc-engine/recompute; done"}},
 		},
 	}
+}
+
+// overlay keeps what Open vSwitch needs to know of its way to the other nodes, where the kernel of a real node would know it.
+// It would ask for their hardware addresses by ARP; but when it has forgotten one, it does not look at the answer if the last
+// one was seconds ago, and the node is cut off. And it reads the node's addresses and routes whenever one changes, at each
+// Pod's coming and going; what it lacks after that it gets with the next change, so there is one.
+func (l *Lab) overlay(node int) string {
+	ip := tunnelIP(node)
+	script := "{ ovs-appctl ovs/route/show | grep -q ' " + ip + "/32 dev br-phy' && ovs-appctl ovs/route/show | grep -q ' " + tunnelNetwork +
+		" dev br-phy' && ovs-appctl tnl/ports/show -v | grep -q 'dst=" + ip + ",'; } || " +
+		"{ echo 'the tunnel is not known'; ip route replace 192.0.2.1 dev br-phy; ip route del 192.0.2.1 dev br-phy; }; "
+	for i := range l.Nodes() {
+		if peer := i + 1; peer != node {
+			script += fmt.Sprintf("ovs-appctl tnl/neigh/set br-phy %s %s >/dev/null; ", tunnelIP(peer), tunnelMAC(peer))
+		}
+	}
+	return script
 }
 
 // kubeUnits are the node's part of Kubernetes and Kube-OVN.

@@ -16,6 +16,7 @@ const (
 	remoteIP      = "203.0.113.7"
 	remoteGateway = "203.0.113.1"
 	tunnelPrefix  = "172.31.1." // n1 is 172.31.1.1
+	tunnelNetwork = tunnelPrefix + "0/24"
 	apiServiceIP  = "10.96.0.1"
 	dnsServiceIP  = "10.96.0.10"
 )
@@ -125,6 +126,9 @@ func topology(nodes int) []host {
 func nodeName(i int) string { return fmt.Sprintf("n%d", i) }
 func nodeIP(i int) string   { return fmt.Sprintf("172.18.0.%d", firstNode+i-1) }
 func tunnelIP(i int) string { return fmt.Sprintf("%s%d", tunnelPrefix, i) }
+
+// tunnelMAC is the hardware address of a node's end of the tunnels.
+func tunnelMAC(i int) string { return fmt.Sprintf("02:44:ac:1f:01:%02x", i) }
 
 // nodeIPs are a node's addresses of both families, as the programs' flags want them.
 func nodeIPs(i int) string {
