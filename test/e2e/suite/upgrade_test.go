@@ -124,7 +124,8 @@ func (w *witness) begin(t *testing.T) {
 	t.Helper()
 	svc := must(c.kube.CoreV1().Services(w.ns).Get(t.Context(), w.name, metav1.GetOptions{}))(t)
 	w.version = svc.ResourceVersion
-	w.loads = []*load{c.connect(t, onLink, w.ip+":80", 200), c.connect(t, behindRouter, w.ip+":80", 100)}
+	// Together what OVS's userspace datapath has to spare beside two rollouts.
+	w.loads = []*load{c.connect(t, onLink, w.ip+":80", 60), c.connect(t, behindRouter, w.ip+":80", 30)}
 }
 
 // sawNothing fails the test for every connection that failed since begin, for
