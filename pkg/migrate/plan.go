@@ -253,8 +253,7 @@ func planBack(o *observation, s surroundings) entry {
 		return e
 	}
 	e.Obstacles = append(s.onLostNodes(o.ours, "our"), s.onLostNodes(o.theirs, "Kube-OVN's")...)
-	switch o.phase() {
-	case loadbalancer.GivingBack, loadbalancer.GivenBack:
+	if p := o.phase(); p == loadbalancer.GivingBack || p == loadbalancer.GivenBack {
 		e.Action = "go on with the move back"
 		return e
 	}

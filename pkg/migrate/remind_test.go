@@ -33,7 +33,7 @@ func TestAWayBackRemindsKubeOVNOfTheVip(t *testing.T) {
 		dyn := kubeOVN(deletedVip(), subnetOf(o))
 		var at []time.Duration
 		begin := time.Now()
-		dyn.PrependReactor("patch", "vips", func(a ktesting.Action) (bool, runtime.Object, error) {
+		dyn.PrependReactor("patch", "vips", func(ktesting.Action) (bool, runtime.Object, error) {
 			at = append(at, time.Since(begin).Truncate(time.Second))
 			if len(at) == 1 { // it is still on its way up
 				return false, nil, nil
