@@ -85,7 +85,7 @@ func (c *cluster) deleteNamespace(ctx context.Context, t *testing.T, ns string) 
 
 // describe prints what a person would look at when a test has failed.
 func (c *cluster) describe(t *testing.T, ns string) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	for _, args := range [][]string{
 		{"-n", ns, "get", "svc,deploy,pod,cm,net-attach-def", "-o", "wide"},

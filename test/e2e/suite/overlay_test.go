@@ -42,6 +42,13 @@ func (c *cluster) describeOverlay(ctx context.Context, t *testing.T, ns string) 
 		return string(bytes.TrimSpace(out))
 	}
 	var out strings.Builder
+	for _, node := range c.Nodes() {
+		for _, command := range []string{
+			"ovs-appctl tnl/neigh/show | grep br-phy", "ovs-appctl ovs/route/show | grep br-phy", "ovs-appctl tnl/ports/show -v",
+		} {
+			fmt.Fprintf(&out, "%s: %s\n%s\n", node, command, run(node, command))
+		}
+	}
 	for _, pod := range pods.Items {
 		mac := pod.Annotations["ovn.kubernetes.io/mac_address"]
 		for _, ip := range pod.Status.PodIPs {
@@ -49,16 +56,9 @@ func (c *cluster) describeOverlay(ctx context.Context, t *testing.T, ns string) 
 				run(lab.ControlPlane, "ovn-nbctl --format=csv --no-headings --columns=name,addresses list logical_switch_port | grep -wF "+ip.IP))
 			for _, node := range c.Nodes() {
 				fmt.Fprintf(&out, "  %s: %s; %sflows about %s: %s\n", node,
-					run(node, "ping -c 5 -i 0.2 -W 1 -q "+ip.IP+" | grep -o '[0-9]* received'"),
+					run(node, "ping -c 2 -i 0.2 -W 1 -q "+ip.IP+" | grep -o '[0-9]* received'"),
 					run(node, fmt.Sprintf(fromPods, ip.IP)), mac, run(node, "ovs-ofctl dump-flows br-int | grep -c -e "+mac))
 			}
-		}
-	}
-	for _, node := range c.Nodes() {
-		for _, command := range []string{
-			"ovs-appctl tnl/neigh/show | grep br-phy", "ovs-appctl ovs/route/show | grep br-phy", "ovs-appctl tnl/ports/show -v",
-		} {
-			fmt.Fprintf(&out, "%s: %s\n%s\n", node, command, run(node, command))
 		}
 	}
 	t.Logf("the overlay:\n%s", &out)
