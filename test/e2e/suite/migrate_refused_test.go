@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/kubeovn/kube-ovn-ccm/pkg/kubeovn"
@@ -85,6 +86,8 @@ func TestAMoveWithSomethingInItsWayTouchesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.restartKubeOVN(t)
+		c.recordedAgain(t, ns, doubled)
+		c.recordedAgain(t, ns, shared)
 		out, err := c.migrate(t, proxy, "--apply", ns+"/doubled", ns+"/shared")
 		t.Logf("\n%s", out)
 		if err != nil {
@@ -166,11 +169,34 @@ func (c *cluster) touchable(t *testing.T, ns string) map[string]string {
 // may do by hand: Kube-OVN then takes the address for free.
 func (c *cluster) forget(t *testing.T, ns string, m moved) {
 	t.Helper()
-	record := c.kubeOVNGateway(t, ns, m.name).Name + "." + ns + "." + guideAttachment
+	record := c.recordOf(t, ns, m)
 	if err := c.dyn.Resource(kubeovn.IPResource).Delete(t.Context(), record, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, 10*time.Second, "end of record "+record, func(ctx context.Context) error { return c.unrecorded(ctx, record) })
+}
+
+// recordOf is the name of Kube-OVN's record of the address of its own gateway.
+func (c *cluster) recordOf(t *testing.T, ns string, m moved) string {
+	t.Helper()
+	return c.kubeOVNGateway(t, ns, m.name).Name + "." + ns + "." + guideAttachment
+}
+
+// recordedAgain waits until a Kube-OVN that was restarted has written such a
+// record anew.
+func (c *cluster) recordedAgain(t *testing.T, ns string, m moved) {
+	t.Helper()
+	record := c.recordOf(t, ns, m)
+	eventually(t, 20*time.Second, "record "+record, func(ctx context.Context) error {
+		u, err := c.dyn.Resource(kubeovn.IPResource).Get(ctx, record, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if ip, _, _ := unstructured.NestedString(u.Object, "spec", "v4IpAddress"); ip != m.ip {
+			return fmt.Errorf("it has %q", ip)
+		}
+		return nil
+	})
 }
 
 // unrecorded complains while Kube-OVN has a record of that name.
